@@ -139,11 +139,15 @@ struct weir_field {
     uint32_t size_bytes; /* WEIR_CHARS only */
 };
 
-/* What a record looks like, so that tools and sinks can print it. Constant; must outlive the job. */
+/* What a record looks like, so that tools and sinks can print it. Constant; must outlive the job. Records of several kinds
+ * in one stream: the uint32_t at kind_offset is an index into `kinds`, whose fields are printed behind those given here. */
 struct weir_layout {
     const char *name;
     const struct weir_field *fields;
     uint32_t field_count;
+    uint32_t kind_count; /* 0: one kind */
+    const struct weir_layout *kinds;
+    uint32_t kind_offset;
 };
 
 /* Writes the record as one JSON object / as its fields' text separated by tabs, no line end, no ending zero. Bytes

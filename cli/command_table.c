@@ -1,0 +1,113 @@
+/* The table of commands: usage, help, completion and manual pages come from it. */
+#include "cli/cli.h"
+
+#include "base/bytes.h"
+#include "engine/options.h"
+
+#define JSON_OPTION {"json", NULL, "Prints JSON instead of text for people"}
+#define TIMEOUT_OPTION(fallback) {"timeout", "TIME", "How long to wait for the job (default: " fallback ")"}
+#define END_OF_OPTIONS {NULL, NULL, NULL}
+
+static const struct command_option json_only[] = {JSON_OPTION, END_OF_OPTIONS};
+static const struct command_option status_options[] = {
+    {"watch", NULL, "Shows it again every second, until interrupted"},
+    TIMEOUT_OPTION("5s"),
+    JSON_OPTION,
+    END_OF_OPTIONS,
+};
+static const struct command_option checkpoint_options[] = {TIMEOUT_OPTION("1min"), JSON_OPTION, END_OF_OPTIONS};
+static const struct command_option inspect_options[] = {
+    {"verify", NULL, "Reads every byte of the checkpoint and checks it"},
+    JSON_OPTION,
+    END_OF_OPTIONS,
+};
+static const struct command_option stop_options[] = {
+    {"now", NULL, "Without a final checkpoint: what came after the last one is processed again by the next run"},
+    TIMEOUT_OPTION("2min"),
+    JSON_OPTION,
+    END_OF_OPTIONS,
+};
+static const struct command_option kill_options[] = {
+    {"signal", "SIGNAL", "Name or number of the signal (default: KILL)"},
+    TIMEOUT_OPTION("5s"),
+    JSON_OPTION,
+    END_OF_OPTIONS,
+};
+static const struct command_option events_options[] = {
+    {"event", "NAME", "Only events of this name"},
+    {"since", "TIME", "Only events since then: a time such as 2026-01-31T12:00:00Z, or a span such as 10min"},
+    {"limit", "COUNT", "Only the last so many"},
+    {"follow", NULL, "Goes on with new events as they come, until interrupted"},
+    {"json", NULL, "Prints the lines of the log as they are, one JSON object each"},
+    END_OF_OPTIONS,
+};
+static const struct command_option doctor_options[] = {
+    {"directory", "DIR", "The checkpoint directory to judge (default: where jobs keep theirs)"},
+    JSON_OPTION,
+    END_OF_OPTIONS,
+};
+
+/* Offered where the program is one job: the job's commands then have no JOB to name a directory by. */
+static const struct command_option directory_option = {"directory", "DIR",
+                                                       "The checkpoint directory of the job, where it is not the usual one"};
+
+static const struct command command_table[] = {
+    {.name = "run", .words = "", .takes_job = true, .takes_run_options = true, .run = run_command,
+     .summary = "run a job, or go on with it where it was stopped or killed",
+     .details = "JOB is the name of a built-in example, or the path of a shared object that exports weir_job_build. A shared "
+                "object is code: run those only that you trust.\n\n"
+                "The job goes on from the newest complete checkpoint in its directory, if there is one. It ends when its input ends, or "
+                "on SIGINT or SIGTERM, each time with a final checkpoint; a second signal ends it at once."},
+    {.name = "list", .words = "", .options = json_only, .run = list_command,
+     .summary = "list the jobs that run, and the built-in examples"},
+    {.name = "status", .words = "", .takes_job = true, .options = status_options, .run = status_command,
+     .summary = "show tasks, rates, rings and checkpoints of a running job"},
+    {.name = "checkpoint", .words = "", .takes_job = true, .options = checkpoint_options, .run = checkpoint_command,
+     .summary = "take a checkpoint now, and wait until it is complete"},
+    {.name = "checkpoints", .words = "", .takes_job = true, .options = json_only, .run = checkpoints_command,
+     .summary = "list the checkpoints of a job, running or not"},
+    {.name = "inspect", .words = "[CHECKPOINT]", .words_max = 1, .takes_job = true, .options = inspect_options,
+     .run = inspect_command, .summary = "show what is in a checkpoint: operators, states, files, checksums",
+     .details = "CHECKPOINT is the number that 'checkpoints' shows (default: the newest)."},
+    {.name = "stop", .words = "", .takes_job = true, .options = stop_options, .run = stop_command,
+     .summary = "stop a job with a final checkpoint, and wait until it has ended"},
+    {.name = "kill", .words = "OPERATOR[/INDEX]", .words_min = 1, .words_max = 1, .takes_job = true, .options = kill_options,
+     .run = kill_command, .summary = "send a signal to the process of an operator, to see the job recover",
+     .details = "Without /INDEX all instances of the operator are meant. Operators that are chained share a process: 'status' shows which. "
+                "'coordinator' is accepted too."},
+    {.name = "events", .words = "", .takes_job = true, .options = events_options, .run = events_command,
+     .summary = "show the event log of a job, running or not"},
+    {.name = "doctor", .words = "", .options = doctor_options, .run = doctor_command,
+     .summary = "judge this machine: what will not work well, and how to mend it"},
+    {.name = "help", .words = "[COMMAND]", .words_max = 1, .run = help_command, .summary = "show help on the program or on a command"},
+};
+
+const struct command *command_at(size_t index) { return index < COUNT_OF(command_table) ? &command_table[index] : NULL; }
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(command_table); i++)
+        if (strcmp(command_table[i].name, name) == 0)
+            return &command_table[i];
+    return NULL;
+}
+
+bool command_option_at(const struct cli *cli, const struct command *command, size_t index, struct command_option *ret_option)
+{
+    if (command->takes_run_options) {
+        const struct option *option = option_at(index);
+        if (option != NULL)
+            *ret_option = (struct command_option){option->name, option->placeholder, option->help};
+        return option != NULL;
+    }
+    size_t own = 0;
+    for (; command->options != NULL && command->options[own].name != NULL; own++)
+        if (own == index) {
+            *ret_option = command->options[own];
+            return true;
+        }
+    if (!cli->own || !command->takes_job || index != own)
+        return false;
+    *ret_option = directory_option;
+    return true;
+}

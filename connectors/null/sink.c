@@ -1,0 +1,28 @@
+/* sink.c - weir_null_sink: counts and drops. Nothing to prepare, so nothing to commit. */
+#include "weir.h"
+
+struct null_sink {
+    uint64_t *records;
+};
+
+static int null_open(struct weir_ctx *ctx)
+{
+    struct null_sink *self = weir_self(ctx);
+    self->records = weir_counter(ctx, "records");
+    return WEIR_OK;
+}
+
+static int null_write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    struct null_sink *self = weir_self(ctx);
+    (void)records;
+    *self->records += count;
+    return WEIR_OK;
+}
+
+const struct weir_sink weir_null_sink = {
+    .type = "null",
+    .self_bytes = sizeof(struct null_sink),
+    .open = null_open,
+    .write_batch = null_write_batch,
+};

@@ -1,0 +1,217 @@
+/*
+ * stdout_sink.c - rows on standard output, held back until their checkpoint commits.
+ *
+ * Rows wait in staged files (io/staging.h) in connectors/<operator>/ of the job's directory; commit prints them and removes the file. Beside a
+ * file that is being printed, <staged>.printed holds how far that is, noted after each piece of PIECE_BYTES: after a
+ * kill at most one piece is printed twice.
+ *
+ * Without a job directory there is nowhere to hold rows back: they are printed at the end of each batch, at least once.
+ */
+#include "connectors/io/io.h"
+#include "connectors/io/staging.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE_BYTES (32u * 1024)
+#define ROLL_BYTES (UINT64_C(16) << 20)
+
+struct stdout_sink {
+    struct staging staging;
+    bool direct; /* no job directory */
+    char directory[IO_PATH_BYTES];
+    char piece[PIECE_BYTES];
+};
+
+/* A reader that has gone is a failure to report, not a signal that kills the task at every restart. */
+static void ignore_broken_pipes(void)
+{
+    struct sigaction old;
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
+static int open_sink(struct weir_ctx *ctx)
+{
+    struct stdout_sink *self = weir_self(ctx);
+    const struct weir_stdout_sink_options *options = weir_arg(ctx);
+    struct staging *s = &self->staging;
+    s->fd = s->directory_fd = -1;
+    if (options != NULL && options->format > WEIR_RAW)
+        return io_fail(ctx, WEIR_EINVAL, "the stdout sink has no format %d", (int)options->format);
+    ignore_broken_pipes();
+    int result = io_open_job_directory(ctx, self->directory, &s->directory_fd);
+    if (result != WEIR_OK)
+        return result;
+    self->direct = s->directory_fd < 0;
+    if (self->direct)
+        weir_log(ctx, "the job has no directory: rows are printed at once, and again after a crash");
+    s->directory = self->directory;
+    s->prefix = "rows";
+    s->roll_bytes = ROLL_BYTES;
+    s->format = options != NULL ? options->format : WEIR_TEXT_LINES;
+    return staging_open(ctx, s);
+}
+
+/* Writes to standard output, waiting where it was made non-blocking by somebody. */
+static int print(struct weir_ctx *ctx, const char *data, size_t size_bytes)
+{
+    size_t done = 0;
+    while (done < size_bytes) {
+        done += io_write_all(STDOUT_FILENO, data + done, size_bytes - done);
+        if (done == size_bytes)
+            break;
+        struct pollfd writable = {.fd = STDOUT_FILENO, .events = POLLOUT};
+        if (errno == EAGAIN)
+            poll(&writable, 1, -1);
+        else if (errno == EPIPE)
+            return io_fail(ctx, WEIR_EIO, "standard output was closed by its reader");
+        else
+            return io_fail_errno(ctx, errno, "cannot write to standard output");
+    }
+    return WEIR_OK;
+}
+
+static size_t format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity)
+{
+    if (s->format == WEIR_JSON_LINES)
+        return weir_format_json(s->layout, record->data, record->size_bytes, buffer, capacity);
+    return weir_format_text(s->layout, record->data, record->size_bytes, buffer, capacity);
+}
+
+static int print_row(struct weir_ctx *ctx, struct staging *s, const struct weir_record *record)
+{
+    if (s->format == WEIR_RAW)
+        return print(ctx, record->data, record->size_bytes);
+    size_t size = format_row(s, record, (char *)s->buffer, s->capacity - 1);
+    if (size >= s->capacity) {
+        unsigned char *larger = realloc(s->buffer, size + 1);
+        if (larger == NULL)
+            return io_fail(ctx, WEIR_ENOMEM, "out of memory for a row of %zu bytes", size);
+        s->buffer = larger;
+        s->capacity = size + 1;
+        size = format_row(s, record, (char *)s->buffer, size);
+    }
+    s->buffer[size] = '\n';
+    return print(ctx, (const char *)s->buffer, size + 1);
+}
+
+static int write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    struct stdout_sink *self = weir_self(ctx);
+    if (!self->direct)
+        return staging_write(ctx, &self->staging, records, count);
+    int result = WEIR_OK;
+    for (size_t i = 0; i < count && result == WEIR_OK; i++)
+        result = print_row(ctx, &self->staging, &records[i]);
+    return result;
+}
+
+static int prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes)
+{
+    (void)checkpoint;
+    struct stdout_sink *self = weir_self(ctx);
+    return staging_prepare(ctx, &self->staging, committable, ret_size_bytes);
+}
+
+/* A staged file that is missing was printed: nobody else has business in the job's directory. */
+static bool was_printed(const struct staging *s, uint64_t number)
+{
+    (void)s;
+    (void)number;
+    return true;
+}
+
+static int persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
+{
+    (void)checkpoint;
+    struct stdout_sink *self = weir_self(ctx);
+    return staging_persist(ctx, &self->staging, committable, size_bytes, was_printed);
+}
+
+static int print_file(struct weir_ctx *ctx, struct stdout_sink *self, int fd, int progress_fd)
+{
+    uint64_t printed = 0;
+    if (io_pread_all(progress_fd, &printed, sizeof(printed), 0) != (ssize_t)sizeof(printed))
+        printed = 0;
+    for (;;) {
+        ssize_t n = io_pread_all(fd, self->piece, PIECE_BYTES, printed);
+        if (n < 0)
+            return io_fail_errno(ctx, errno, "cannot read held-back rows in %s at offset %llu", self->directory,
+                                 (unsigned long long)printed);
+        if (n == 0)
+            return WEIR_OK;
+        int result = print(ctx, self->piece, (size_t)n);
+        if (result != WEIR_OK)
+            return result;
+        printed += (uint64_t)n;
+        if (io_pwrite_all(progress_fd, &printed, sizeof(printed), 0) != sizeof(printed))
+            return io_fail_errno(ctx, errno, "cannot note what was printed in %s", self->directory);
+    }
+}
+
+static int finish_rows(struct weir_ctx *ctx, struct staging *s, uint64_t number, const char *staged)
+{
+    (void)number;
+    struct stdout_sink *self = (struct stdout_sink *)s; /* its first member */
+    char progress[STAGING_NAME_BYTES + 16];
+    snprintf(progress, sizeof(progress), "%s.printed", staged);
+    int fd = openat(s->directory_fd, staged, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return WEIR_OK; /* printed before */
+    if (fd < 0)
+        return io_fail_errno(ctx, errno, "cannot open %s/%s", s->directory, staged);
+    int progress_fd = openat(s->directory_fd, progress, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    int result = progress_fd < 0 ? io_fail_errno(ctx, errno, "cannot make %s/%s", s->directory, progress)
+                                 : print_file(ctx, self, fd, progress_fd);
+    if (result == WEIR_OK && unlinkat(s->directory_fd, staged, 0) != 0)
+        result = io_fail_errno(ctx, errno, "cannot remove %s/%s", s->directory, staged);
+    if (result == WEIR_OK)
+        unlinkat(s->directory_fd, progress, 0); /* left over, it does no harm until the next abort removes it */
+    if (progress_fd >= 0)
+        close(progress_fd);
+    close(fd);
+    return result;
+}
+
+static int commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
+{
+    (void)checkpoint;
+    struct stdout_sink *self = weir_self(ctx);
+    return staging_commit(ctx, &self->staging, committable, size_bytes, finish_rows);
+}
+
+static int abort_sink(struct weir_ctx *ctx, uint64_t restored_checkpoint)
+{
+    (void)restored_checkpoint;
+    struct stdout_sink *self = weir_self(ctx);
+    return self->direct ? WEIR_OK : staging_abort(ctx, &self->staging);
+}
+
+static void close_sink(struct weir_ctx *ctx)
+{
+    struct stdout_sink *self = weir_self(ctx);
+    if (self->staging.directory_fd >= 0)
+        close(self->staging.directory_fd);
+    staging_close(&self->staging);
+}
+
+const struct weir_sink weir_stdout_sink = {
+    .type = "stdout",
+    .states = staging_states,
+    .state_count = STAGING_STATE_COUNT,
+    .self_bytes = sizeof(struct stdout_sink),
+    .open = open_sink,
+    .write_batch = write_batch,
+    .prepare = prepare,
+    .persist = persist,
+    .commit = commit,
+    .abort = abort_sink,
+    .close = close_sink,
+};

@@ -1,0 +1,243 @@
+/*
+ * barrier.c - alignment, the cut, and what follows from a completed checkpoint.
+ *
+ * A barrier falls between two batches. When it has come on all inputs (exactly-once: rings whose barrier has come are not read
+ * meanwhile; at-least-once: they are), the task commits its batch, prepares its sinks, writes down its cut, freezes its
+ * chunk table, forks the snapshot child, forwards the barrier and goes on.
+ */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/task.h"
+
+#include <string.h>
+
+static void unblock_inputs(struct task *task)
+{
+    for (unsigned i = 0; i < task->in_count; i++)
+        task->ins[i].blocked = false;
+    task->aligning = false;
+    task->aligned_count = 0;
+}
+
+int barrier_arrived(struct task *task, struct task_input *in, uint64_t checkpoint_id, bool stop)
+{
+    in->barrier_id = checkpoint_id;
+    if (checkpoint_id <= task->barrier_id && !task->aligning)
+        return WEIR_OK; /* of a checkpoint that was given up here */
+    if (checkpoint_id < task->barrier_id)
+        return WEIR_OK;
+    if (!task->aligning || checkpoint_id > task->barrier_id) {
+        unblock_inputs(task); /* a newer one replaces an alignment whose checkpoint was given up */
+        task->aligning = true;
+        task->barrier_id = checkpoint_id;
+        task->align_begun_ns = clock_monotonic_ns();
+        KILL_POINT(b1);
+    }
+    task->aligned_count++;
+    in->blocked = task->job->options->guarantee == OPTION_EXACTLY_ONCE;
+    if (task->aligned_count < task->in_count)
+        return WEIR_OK;
+    KILL_POINT(b2);
+    counter_set(&task->shared->counters.align_ns_last, (uint64_t)(clock_monotonic_ns() - task->align_begun_ns));
+    unblock_inputs(task);
+    return barrier_take(task, checkpoint_id, stop);
+}
+
+static int add_pending(struct task *task, struct weir_ctx *ctx, uint64_t checkpoint_id, const void *bytes, size_t size_bytes)
+{
+    struct task_shared *shared = task->shared;
+    if (shared->pending_count == PENDING_COMMITTABLES_MAX)
+        return error_set(&ctx->error, WEIR_ELIMIT, "%d checkpoints in a row were prepared but not completed", PENDING_COMMITTABLES_MAX);
+    struct pending_committable *pending = &shared->pending[shared->pending_count];
+    *pending = (struct pending_committable){.checkpoint_id = checkpoint_id, .node = ctx->node_index, .size_bytes = (uint32_t)size_bytes};
+    memcpy(pending->bytes, bytes, size_bytes);
+    shared->pending_count++;
+    return WEIR_OK;
+}
+
+static int prepare_sinks(struct task *task, uint64_t checkpoint_id)
+{
+    for (unsigned i = 0; task->has_sink && i < task->op_count; i++) {
+        struct weir_ctx *ctx = &task->ops[i];
+        if (ctx->node->kind != NODE_SINK || ctx->node->sink->prepare == NULL)
+            continue;
+        KILL_POINT(p1);
+        unsigned char committable[WEIR_COMMITTABLE_BYTES_MAX];
+        size_t size_bytes = 0;
+        int code = ctx->node->sink->prepare(ctx, checkpoint_id, committable, &size_bytes);
+        if (code >= 0 && size_bytes > sizeof committable)
+            code = error_set(&ctx->error, WEIR_ELIMIT, "prepare gave %zu bytes; at most %zu", size_bytes, sizeof committable);
+        if (code >= 0 && size_bytes > 0)
+            code = add_pending(task, ctx, checkpoint_id, committable, size_bytes);
+        if (code < 0)
+            return code;
+        KILL_POINT(p2);
+    }
+    return WEIR_OK;
+}
+
+static void write_cut_record(struct task *task, uint64_t checkpoint_id)
+{
+    struct cut_record *cut = &task->shared->cut;
+    cut->checkpoint_id = checkpoint_id;
+    cut->records_in = task->records_in;
+    cut->records_out = task->records_out;
+    cut->watermark_ms = INT64_MIN;
+    cut->ended = task->ended;
+    cut->position_bytes = (uint32_t)task->position_bytes;
+    memcpy(cut->position, task->position, task->position_bytes);
+    cut->committable_count = task->shared->pending_count;
+    memcpy(cut->committables, task->shared->pending, task->shared->pending_count * sizeof cut->committables[0]);
+    cut->has_file = task->has_state;
+}
+
+/* A fork that fails is no failure of the task: the checkpoint is given up, the stream goes on. */
+static void snapshot_failed(struct task *task, uint64_t checkpoint_id, const struct weir_error *err)
+{
+    struct snapshot_slot *slot = &task->shared->snapshot;
+    slot->error = *err;
+    atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_FAILED), memory_order_release);
+    job_wake(task->job->coordinator_fd);
+}
+
+static void start_snapshot(struct task *task, uint64_t checkpoint_id)
+{
+    struct snapshot_slot *slot = &task->shared->snapshot;
+    struct weir_error err = {0};
+    atomic_store_explicit(&slot->child_pid, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING), memory_order_release);
+    if (!task->has_state && task->shared->pending_count == 0) { /* nothing to write, nothing to persist */
+        atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_DONE), memory_order_release);
+        job_wake(task->job->coordinator_fd);
+        return;
+    }
+    if (task->has_state) {
+        chunk_cut(&task->region, checkpoint_id);
+        task->cut_live = true;
+    }
+    KILL_POINT(b3);
+    if (snapshot_child_start(task, checkpoint_id, &err) == WEIR_OK)
+        return;
+    if (task->cut_live)
+        chunk_cut_release(&task->region);
+    task->cut_live = false;
+    log_line(LOG_WARNING, "checkpoint %llu: %s", (unsigned long long)checkpoint_id, err.text);
+    snapshot_failed(task, checkpoint_id, &err);
+}
+
+static void note_pause(struct task *task, int64_t begun_ns)
+{
+    struct task_counters *counters = &task->shared->counters;
+    uint64_t pause_ns = (uint64_t)(clock_monotonic_ns() - begun_ns);
+    counter_set(&counters->pause_ns_last, pause_ns);
+    if (pause_ns > counter_get(&counters->pause_ns_max))
+        counter_set(&counters->pause_ns_max, pause_ns);
+    counter_add(&counters->barriers, 1);
+}
+
+int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
+{
+    int64_t begun_ns = clock_monotonic_ns();
+    task->barrier_id = checkpoint_id;
+    task->batch_open = true;
+    int code = batch_commit(task);
+    if (code < 0)
+        return code;
+    barrier_release_cut(task);
+    if (task->cut_live) /* the coordinator sees to it that this does not happen: it waits for every child of an aborted checkpoint */
+        log_line(LOG_WARNING, "checkpoint %llu: the previous snapshot is still being written; none is taken here",
+                 (unsigned long long)checkpoint_id);
+    else {
+        code = prepare_sinks(task, checkpoint_id);
+        if (code < 0)
+            return code;
+        write_cut_record(task, checkpoint_id);
+        start_snapshot(task, checkpoint_id);
+    }
+    KILL_POINT(b4);
+    task->stopping = stop;
+    task->records_since_barrier = 0;
+    code = task_push_control(task, FRAME_BARRIER, &(struct barrier_payload){checkpoint_id, stop}, sizeof(struct barrier_payload));
+    if (code >= 0)
+        code = batch_commit(task);
+    KILL_POINT(b5);
+    note_pause(task, begun_ns);
+    return code;
+}
+
+void barrier_release_cut(struct task *task)
+{
+    if (!task->cut_live)
+        return;
+    uint64_t word = atomic_load_explicit(&task->shared->snapshot.word, memory_order_acquire);
+    if (SNAPSHOT_STATUS(word) == SNAPSHOT_RUNNING)
+        return;
+    chunk_cut_release(&task->region);
+    task->cut_live = false;
+    struct chunk_usage usage;
+    chunk_usage(&task->region, &usage);
+    counter_set(&task->shared->counters.chunks_copied, usage.copied_chunks);
+    counter_set(&task->shared->counters.state_bytes, usage.live_bytes);
+}
+
+static struct weir_ctx *operator_of(struct task *task, unsigned node)
+{
+    for (unsigned i = 0; i < task->op_count; i++)
+        if (task->ops[i].node_index == node)
+            return &task->ops[i];
+    return NULL;
+}
+
+static int commit_pending(struct task *task, uint64_t checkpoint_id)
+{
+    struct task_shared *shared = task->shared;
+    while (shared->pending_count > 0 && shared->pending[0].checkpoint_id <= checkpoint_id) {
+        struct pending_committable *pending = &shared->pending[0];
+        struct weir_ctx *ctx = operator_of(task, pending->node);
+        CHECK(ctx != NULL);
+        KILL_POINT(p3);
+        int code = ctx->node->sink->commit(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes);
+        if (code < 0)
+            return code;
+        KILL_POINT(p4);
+        memmove(pending, pending + 1, (shared->pending_count - 1) * sizeof *pending);
+        shared->pending_count--;
+        KILL_POINT(p5);
+    }
+    return WEIR_OK;
+}
+
+static int tell_source(struct task *task, uint64_t checkpoint_id)
+{
+    struct weir_ctx *head = &task->ops[0];
+    const struct cut_record *cut = &task->shared->cut;
+    if (!task->has_source || head->node->source->on_committed == NULL || cut->checkpoint_id != checkpoint_id)
+        return WEIR_OK; /* the position of an older checkpoint is gone: the next one will do */
+    return head->node->source->on_committed(head, checkpoint_id, cut->position, cut->position_bytes);
+}
+
+int sinks_commit(struct task *task, uint64_t checkpoint_id)
+{
+    task->batch_open = true;
+    int code = commit_pending(task, checkpoint_id);
+    if (code >= 0)
+        code = tell_source(task, checkpoint_id);
+    if (code < 0)
+        return code;
+    atomic_store_explicit(&task->shared->committed_seen, checkpoint_id, memory_order_release);
+    return WEIR_OK;
+}
+
+int sinks_commit_without_checkpoint(struct task *task)
+{
+    uint64_t checkpoint_id = task->barrier_id + 1;
+    int code = prepare_sinks(task, checkpoint_id);
+    for (uint32_t i = 0; code >= 0 && i < task->shared->pending_count; i++) {
+        const struct pending_committable *pending = &task->shared->pending[i];
+        struct weir_ctx *ctx = operator_of(task, pending->node);
+        if (ctx->node->sink->persist != NULL)
+            code = ctx->node->sink->persist(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes);
+    }
+    return code < 0 ? code : commit_pending(task, checkpoint_id);
+}

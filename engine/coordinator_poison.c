@@ -1,0 +1,103 @@
+/* coordinator_poison.c - which record a task died of, and whether it has killed often enough to be a poison record. */
+#include "base/check.h"
+#include "base/log.h"
+#include "engine/coordinator.h"
+#include "engine/task.h"
+#include "shm/region.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN_BYTES_MAX 256
+
+/* The record at a position of a dead task's ring, copied out; its memory is not trusted. */
+static bool copy_record(const struct job *job, uint32_t ring_index, uint64_t pos, void *buffer, size_t capacity, size_t *ret_size_bytes)
+{
+    void *address;
+    uint64_t capacity_bytes = job->ring_controls[ring_index]->capacity_bytes;
+    if (capacity_bytes != job->ring_bytes ||
+        region_map_twice(job->ring_fds[ring_index], SHM_PAGE_BYTES, capacity_bytes, &address, NULL) != WEIR_OK)
+        return false;
+    const unsigned char *frame = (const unsigned char *)address + SHM_PAGE_BYTES + (pos & (capacity_bytes - 1));
+    uint64_t header;
+    memcpy(&header, frame, sizeof header);
+    uint32_t size_bytes = (uint32_t)header;
+    bool sound = size_bytes <= capacity && (header >> 48) == ((pos >> 3) & 0xffff) && size_bytes + UINT64_C(8) <= capacity_bytes;
+    if (sound)
+        memcpy(buffer, frame + RING_FRAME_HEADER_BYTES, size_bytes);
+    region_unmap(address, SHM_PAGE_BYTES + 2 * capacity_bytes);
+    *ret_size_bytes = size_bytes;
+    return sound;
+}
+
+static struct poison_row *find_row(struct job_shared *shared, unsigned node, uint64_t hash)
+{
+    uint32_t count = atomic_load_explicit(&shared->poison_row_count, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++)
+        if (shared->poison_rows[i].hash == hash && shared->poison_rows[i].node == node)
+            return &shared->poison_rows[i];
+    if (count == POISON_ROWS_MAX)
+        return NULL;
+    shared->poison_rows[count] = (struct poison_row){.hash = hash, .node = node};
+    atomic_store_explicit(&shared->poison_row_count, count + 1, memory_order_release);
+    return &shared->poison_rows[count];
+}
+
+static void show_bytes(const unsigned char *bytes, size_t size_bytes, char *text, size_t capacity)
+{
+    size_t shown = size_bytes < SHOWN_BYTES_MAX ? size_bytes : SHOWN_BYTES_MAX;
+    for (size_t i = 0; i < shown && 2 * i + 3 < capacity; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    if (shown == 0)
+        text[0] = 0;
+}
+
+static int report(struct coordinator *c, unsigned task, const struct poison_row *row, uint64_t pos, const unsigned char *bytes,
+                  size_t size_bytes, struct weir_error *err)
+{
+    bool divert = c->job->options->on_poison == OPTION_POISON_DEAD_LETTER;
+    char hex[2 * SHOWN_BYTES_MAX + 4];
+    show_bytes(bytes, size_bytes, hex, sizeof hex);
+    uint64_t in = counter_get(&c->shared->tasks[task].counters.records_in);
+    json_t *fields = json_pack("{s:s, s:s, s:I, s:I, s:i, s:I, s:s, s:s}", "task", c->job->plan->tasks[task].name, "operator",
+                               c->job->graph->nodes[row->node].name, "position", (json_int_t)pos, "records_before", (json_int_t)in,
+                               "attempts", (int)row->failures, "size_bytes", (json_int_t)size_bytes, "bytes", hex, "action",
+                               divert ? "dead-letter" : "fail");
+    event_log_append(&c->job->events, EVENT_POISON_RECORD, fields);
+    log_line(LOG_ERROR, "task '%s': a record has made operator '%s' fail %u times: ring position %llu, %zu bytes: %s: %s",
+             c->job->plan->tasks[task].name, c->job->graph->nodes[row->node].name, row->failures, (unsigned long long)pos, size_bytes,
+             hex, divert ? "goes to the dead-letter file" : "the job fails (--on-poison)");
+    if (divert)
+        return WEIR_OK;
+    error_append(err, "; the same record has made it fail %u times: ring position %llu, %zu bytes, hex %s; --on-poison dead-letter "
+                 "puts such records aside", row->failures, (unsigned long long)pos, size_bytes, hex);
+    return WEIR_EFAILED;
+}
+
+int poison_examine(struct coordinator *c, unsigned task, struct weir_error *err)
+{
+    struct job *job = c->job;
+    const struct in_progress *note = &c->shared->tasks[task].in_progress;
+    uint32_t ring = atomic_load_explicit(&note->ring, memory_order_relaxed);
+    uint64_t pos = atomic_load_explicit(&note->pos, memory_order_relaxed);
+    if (ring == 0 || ring > job->plan->ring_count)
+        return WEIR_OK; /* not while it processed a record of a ring */
+    if (atomic_load_explicit(&note->count, memory_order_relaxed) != 1)
+        return WEIR_OK; /* one of several: from now on this task takes them one at a time */
+    const struct plan_chain *chain = &job->plan->chains[job->plan->tasks[task].chain];
+    static unsigned char buffer[WEIR_RECORD_BYTES_MAX + 64]; /* too large for the stack; one coordinator, one thread */
+    size_t size_bytes;
+    if (!copy_record(job, ring - 1, pos, buffer, sizeof buffer, &size_bytes))
+        return WEIR_OK;
+    size_t prefix = chain->keyed ? sizeof(uint64_t) : 0;
+    if (size_bytes < prefix)
+        return WEIR_OK;
+    struct poison_row *row = find_row(c->shared, chain->nodes[0], poison_hash(buffer + prefix, size_bytes - prefix));
+    if (row == NULL)
+        return error_append(err, "; more than %d different records make the job fail", POISON_ROWS_MAX);
+    row->failures++;
+    if (row->failures < job->options->poison_attempts)
+        return WEIR_OK;
+    row->diverted = job->options->on_poison == OPTION_POISON_DEAD_LETTER;
+    return report(c, task, row, pos, buffer + prefix, size_bytes - prefix, err);
+}

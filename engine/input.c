@@ -1,0 +1,241 @@
+/* input.c - a turn of a task: a gulp of frames from one input ring, or a poll of the source. */
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "engine/task.h"
+
+#include <stdio.h>
+
+static int corrupt(struct task *task, const struct task_input *in, const char *what)
+{
+    atomic_store_explicit(&in->ring.shared->poisoned, 1, memory_order_relaxed);
+    return error_set(&task->ops[0].error, WEIR_ECORRUPT, "ring from '%s': %s near position %llu",
+                     task->job->plan->tasks[in->from_task].name, what, (unsigned long long)in->ring.tail);
+}
+
+/* A record frame as the head's callback will see it. */
+static int decode_record(struct task *task, struct task_input *in, const struct ring_frame *frame, struct weir_record *ret_record)
+{
+    if (__builtin_expect(frame->channel >= task->channel_count, 0))
+        return corrupt(task, in, "a frame for an edge that does not exist");
+    const struct task_channel *channel = &task->channels[frame->channel];
+    *ret_record = (struct weir_record){.data = frame->payload, .size_bytes = frame->size_bytes, .input = channel->input};
+    if (!channel->keyed)
+        return WEIR_OK;
+    if (__builtin_expect(frame->size_bytes < sizeof(uint64_t), 0))
+        return corrupt(task, in, "a keyed frame without a hash");
+    memcpy(&ret_record->key_hash, frame->payload, sizeof(uint64_t));
+    ret_record->data = (const char *)frame->payload + sizeof(uint64_t);
+    ret_record->size_bytes = frame->size_bytes - (uint32_t)sizeof(uint64_t);
+    return WEIR_OK;
+}
+
+/* Takes frames up to `max` records, to the end of what is there, or to a control frame (given in *ret_control). Returns the number of
+ * records, or a negative code. */
+static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, struct ring_frame *ret_control, bool *ret_has_control)
+{
+    uint64_t count = 0;
+    struct ring_frame frame;
+    while (count < max) {
+        uint64_t pos = in->ring.tail;
+        int code = ring_peek(&in->ring, &frame);
+        if (code == WEIR_IDLE)
+            break;
+        if (__builtin_expect(code < 0, 0))
+            return corrupt(task, in, "a damaged frame header");
+        if (__builtin_expect(frame.kind != FRAME_RECORD, 0)) {
+            *ret_control = frame;
+            *ret_has_control = true;
+            break;
+        }
+        code = decode_record(task, in, &frame, &task->records[count]);
+        if (code < 0)
+            return code;
+        task->record_pos[count] = pos;
+        count++;
+    }
+    return (int64_t)count;
+}
+
+static void prefetch_state(struct task *task, uint64_t count)
+{
+    uint64_t hashes[GULP_RECORDS_MAX];
+    for (uint64_t i = 0; i < count; i++)
+        hashes[i] = task->records[i].key_hash;
+    op_state_prefetch(task->ops[0].state, hashes, count);
+}
+
+static void note_in_progress(struct task *task, const struct task_input *in, uint64_t first, uint64_t count)
+{
+    struct in_progress *note = &task->shared->in_progress;
+    atomic_store_explicit(&note->pos, task->record_pos[first], memory_order_relaxed);
+    atomic_store_explicit(&note->count, (uint32_t)count, memory_order_relaxed);
+    atomic_store_explicit(&note->ring, in->ring_index + 1, memory_order_relaxed);
+}
+
+/* Some records are known to kill this task: pass them by, one at a time. */
+static int process_without_poison(struct task *task, struct task_input *in, uint64_t count)
+{
+    struct weir_ctx *head = &task->ops[0];
+    for (uint64_t i = 0; i < count; i++) {
+        note_in_progress(task, in, i, 1);
+        int code = poison_is_diverted(task->job, head->node_index, &task->records[i])
+                       ? poison_divert(task, &task->records[i])
+                       : ctx_process(head, &task->records[i], 1);
+        if (code < 0)
+            return code;
+    }
+    return WEIR_OK;
+}
+
+static int process_gulp(struct task *task, struct task_input *in, uint64_t count)
+{
+    struct weir_ctx *head = &task->ops[0];
+    task->batch_open = true;
+    task->records_in += count;
+    task->batch_records += count;
+    if (head->keyed)
+        prefetch_state(task, count);
+    KILL_POINT(c1);
+    if (__builtin_expect(atomic_load_explicit(&task->job->shared->poison_row_count, memory_order_relaxed) > 0 ||
+                             atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0,
+                         0))
+        return process_without_poison(task, in, count);
+    note_in_progress(task, in, 0, count);
+    return ctx_process(head, task->records, count);
+}
+
+static int input_ended(struct task *task, struct task_input *in)
+{
+    in->ended = true;
+    for (unsigned i = 0; i < task->in_count; i++)
+        if (!task->ins[i].ended)
+            return WEIR_OK;
+    int code = WEIR_OK;
+    for (unsigned i = 0; code >= 0 && i < task->op_count && !task->ended; i++) /* ended: restored so, on_end was called before */
+        code = ctx_end(&task->ops[i]);
+    if (code < 0)
+        return code;
+    task->ended = true;
+    task->end_forwarded = true; /* also after a restore: not all readers need have had it before the checkpoint */
+    return task_push_control(task, FRAME_END, NULL, 0);
+}
+
+static int control_frame(struct task *task, struct task_input *in, const struct ring_frame *frame)
+{
+    task->batch_open = true;
+    switch ((enum frame_kind)frame->kind) {
+    case FRAME_BARRIER: {
+        struct barrier_payload barrier;
+        if (frame->size_bytes != sizeof barrier)
+            return corrupt(task, in, "a barrier of another size");
+        memcpy(&barrier, frame->payload, sizeof barrier);
+        return barrier_arrived(task, in, barrier.checkpoint_id, barrier.stop != 0);
+    }
+    case FRAME_END:
+        return input_ended(task, in);
+    case FRAME_WATERMARK: /* event time comes later; nobody sends one yet */
+    case FRAME_RECORD:
+    case FRAME_KIND_COUNT:
+        break;
+    }
+    return corrupt(task, in, "a control frame of an unknown kind");
+}
+
+/* Up to a batch from one ring. */
+static int drain_input(struct task *task, struct task_input *in)
+{
+    uint64_t batch_max = task->job->options->batch_records;
+    bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
+    uint64_t gulp_max = careful ? 1 : task->gulp_max;
+    int result = WEIR_IDLE;
+    do {
+        struct ring_frame control = {0};
+        bool has_control = false;
+        int64_t count = gulp(task, in, u64_min(gulp_max, batch_max - task->batch_records), &control, &has_control);
+        if (count < 0)
+            return (int)count;
+        int code = count > 0 ? process_gulp(task, in, (uint64_t)count) : WEIR_OK;
+        if (code >= 0 && has_control)
+            code = control_frame(task, in, &control);
+        if (code < 0)
+            return code;
+        if (count > 0 || has_control)
+            result = WEIR_OK;
+        if (count == 0 || has_control || in->blocked)
+            break;
+    } while (task->batch_records < batch_max && !task->output_tight && overflow_is_empty(&task->overflow));
+    return result;
+}
+
+static bool may_read(const struct task_input *in)
+{
+    return !in->blocked && ring_has_data(&in->ring);
+}
+
+bool task_has_input(const struct task *task)
+{
+    for (unsigned i = 0; i < task->in_count; i++)
+        if (may_read(&task->ins[i]))
+            return true;
+    return false;
+}
+
+int input_turn(struct task *task)
+{
+    for (unsigned turn = 0; turn < task->in_count; turn++) {
+        struct task_input *in = &task->ins[task->in_next];
+        task->in_next = task->in_next + 1 < task->in_count ? task->in_next + 1 : 0;
+        if (!may_read(in))
+            continue;
+        int code = drain_input(task, in);
+        if (code != WEIR_IDLE)
+            return code;
+    }
+    return WEIR_IDLE;
+}
+
+static int source_ended(struct task *task)
+{
+    int code = WEIR_OK;
+    for (unsigned i = 1; code >= 0 && i < task->op_count; i++)
+        code = ctx_end(&task->ops[i]);
+    if (code < 0)
+        return code;
+    task->ended = true;
+    task->batch_open = true;
+    return WEIR_OK;
+}
+
+static int note_position(struct task *task)
+{
+    struct weir_ctx *head = &task->ops[0];
+    size_t size_bytes = 0;
+    int code = head->node->source->position(head, task->position, &size_bytes);
+    if (code < 0)
+        return code;
+    if (size_bytes > WEIR_POSITION_BYTES_MAX)
+        return error_set(&head->error, WEIR_ELIMIT, "a position of %zu bytes; at most %d", size_bytes, WEIR_POSITION_BYTES_MAX);
+    task->position_bytes = size_bytes;
+    KILL_POINT(s1);
+    return WEIR_OK;
+}
+
+int source_turn(struct task *task, uint32_t records_max)
+{
+    struct weir_ctx *head = &task->ops[0];
+    head->wait_fd = -1;
+    head->wait_ms = 0;
+    int result = head->node->source->poll(head, records_max);
+    if (result < 0)
+        return result;
+    KILL_POINT(s2);
+    task->records_in += task->source_emitted;
+    task->records_since_barrier += task->source_emitted;
+    task->batch_records += task->source_emitted;
+    task->source_emitted = 0;
+    int code = task->batch_open || result == WEIR_END ? note_position(task) : WEIR_OK;
+    if (code >= 0 && result == WEIR_END)
+        code = source_ended(task);
+    return code < 0 ? code : result;
+}

@@ -1,0 +1,57 @@
+/*
+ * job.h - a running job as each of its processes sees it: made by the launcher before the first fork, read-only afterwards
+ * but for what `shared` points to.
+ */
+#ifndef WEIR_ENGINE_JOB_H
+#define WEIR_ENGINE_JOB_H
+
+#include "engine/cli_api.h"
+#include "engine/event_log.h"
+#include "engine/job_shared.h"
+#include "engine/plan.h"
+#include "snapshot/checkpoint.h"
+#include "state/chunk.h"
+
+struct job_task_memory {
+    struct chunk_region region; /* mapped in the launcher, inherited; base NULL where the task has no state */
+    int overflow_fd;
+    int event_fd; /* rings a task that polls */
+};
+
+struct job {
+    const struct weir_job *graph;
+    const struct job_options *options;
+    struct plan *plan;
+    struct job_shared *shared;
+    uint64_t shared_bytes;
+    int *ring_fds;                    /* by ring */
+    struct ring_shared **ring_controls; /* by ring: the control pages, mapped in the launcher, inherited */
+    uint64_t ring_bytes;
+    struct job_task_memory *memory;   /* by task */
+    int coordinator_fd;               /* eventfd: wakes the coordinator */
+    int launcher_fd;                  /* eventfd: wakes the launcher */
+    int listen_fd;                    /* control socket */
+    int lock_fd;
+    pid_t launcher_pid;
+    struct checkpoint_dir dir;
+    struct event_log events;
+    enum io_mode io_mode;
+};
+
+/* Wakes whoever polls an eventfd. Any process. */
+void job_wake(int event_fd);
+/* Rings one task, or all of them. */
+void job_ring_task(const struct job *job, unsigned task);
+void job_ring_all_tasks(const struct job *job);
+/* After fork: a name for log, kill points and ps; death with the launcher; default signals. _exits where the launcher is gone. */
+void job_enter_process(const struct job *job, const char *name);
+/* What the manifests of this job must agree with: operators, states, tasks. */
+int job_expected_manifest(const struct job *job, struct manifest **ret_manifest, struct weir_error *err);
+/* The state of a checkpoint changes here and nowhere else, over a table of allowed moves. */
+void checkpoint_move(struct coordinator_shared *coordinator, enum checkpoint_state to);
+const char *checkpoint_state_name(enum checkpoint_state state);
+
+/* The process of the coordinator. Never returns. */
+_Noreturn void coordinator_main(struct job *job);
+
+#endif

@@ -1,0 +1,244 @@
+/*
+ * job_shared.h - what the processes of a job tell each other: one region, mapped by all of them. Ids and counts only, no
+ * addresses. Who writes a field is said beside it: L launcher, C coordinator, T the task itself, S its snapshot child.
+ *
+ * It outlives every process but the launcher. A coordinator that is replaced finds here all that it must remember.
+ */
+#ifndef WEIR_ENGINE_JOB_SHARED_H
+#define WEIR_ENGINE_JOB_SHARED_H
+
+#include "engine/plan.h"
+#include "shm/layout.h"
+#include "snapshot/snapshot.h"
+
+#include <sys/types.h>
+
+/* ---------------------------------------------------------------- one task ---- */
+
+enum task_phase {
+    TASK_EMPTY,     /* not forked yet (L) */
+    TASK_STARTING,  /* maps, restores, opens (T) */
+    TASK_READY,     /* restored; waits for the others (T) */
+    TASK_RUNNING,   /* (T) */
+    TASK_ENDED,     /* all its inputs have ended and all is emitted; still takes part in checkpoints (T) */
+    TASK_FINISHED,  /* the final checkpoint is committed here too; about to exit (T) */
+    TASK_DEAD       /* reaped before it had finished (L) */
+};
+
+/* The word of a snapshot slot: checkpoint id << 8 | this. Moves by compare-and-swap from a known word only, so that a late
+ * acknowledgement for an older checkpoint changes nothing. */
+enum snapshot_status { SNAPSHOT_NONE, SNAPSHOT_RUNNING, SNAPSHOT_DONE, SNAPSHOT_FAILED };
+#define SNAPSHOT_WORD(checkpoint_id, status) ((checkpoint_id) << 8 | (uint64_t)(status))
+#define SNAPSHOT_STATUS(word) ((enum snapshot_status)((word) & 0xff))
+#define SNAPSHOT_ID(word) ((word) >> 8)
+
+#define PENDING_COMMITTABLES_MAX 64 /* of one task */
+
+struct pending_committable {
+    uint64_t checkpoint_id;
+    uint32_t node; /* index in the graph */
+    uint32_t size_bytes;
+    uint8_t bytes[WEIR_COMMITTABLE_BYTES_MAX];
+};
+
+/* Everything of a task's cut that is not in its chunks. Written by T at the barrier, before the fork; read by C once the slot says
+ * DONE; T does not touch it before the checkpoint is decided. */
+struct cut_record {
+    uint64_t checkpoint_id;
+    uint64_t records_in;
+    uint64_t records_out;
+    int64_t watermark_ms;
+    uint32_t ended;
+    uint32_t position_bytes;
+    uint8_t position[WEIR_POSITION_BYTES_MAX];
+    uint32_t committable_count;
+    uint32_t has_file; /* a snapshot file belongs to it */
+    struct pending_committable committables[PENDING_COMMITTABLES_MAX];
+};
+
+struct snapshot_slot {
+    _Atomic uint64_t word;     /* T: to RUNNING; S: to DONE or FAILED; T or L or C: to FAILED for a child that died */
+    _Atomic int32_t child_pid; /* T and S, the same value; 0: none */
+    uint32_t reserved;
+    struct snapshot_result result; /* S before DONE */
+    struct weir_error error;       /* whoever sets FAILED, before it */
+};
+
+/* What a task was doing when it died, so that a poison record can be named. T, relaxed stores; read after its death. */
+struct in_progress {
+    _Atomic uint32_t ring;  /* index in the plan + 1; 0: no record was being processed */
+    _Atomic uint32_t count; /* frames handed to the operator together */
+    _Atomic uint64_t pos;   /* position of the first frame in the ring */
+};
+
+#define USER_COUNTERS_MAX 8
+struct user_counter {
+    char name[WEIR_NAME_BYTES_MAX + 1];
+    uint32_t node;
+    uint32_t reserved;
+    uint64_t value;
+};
+
+/* T writes, C reads, relaxed: a stale read shows an old number. */
+#define TASK_COUNTER_TABLE(X)                                                                                          \
+    X(records_in, "records taken from inputs, or read by a source")                                                    \
+    X(records_out, "records emitted by the last operators of the chain")                                               \
+    X(batches, "batches committed")                                                                                    \
+    X(idle_ns, "time parked without input")                                                                            \
+    X(blocked_ns, "time parked because an output ring was full (backpressure)")                                        \
+    X(parks, "times parked")                                                                                           \
+    X(overflow_records, "records that went through the overflow queue")                                                \
+    X(barriers, "barriers taken")                                                                                      \
+    X(align_ns_last, "from the first input's barrier to the last one's, last checkpoint")                              \
+    X(pause_ns_last, "pause of the data path at the last barrier: prepare, cut, fork")                                 \
+    X(pause_ns_max, "the longest such pause since the process started")                                                \
+    X(fork_ns_last, "the fork alone, last barrier")                                                                    \
+    X(snapshot_bytes_last, "bytes of the last snapshot file")                                                          \
+    X(snapshot_ns_last, "writing and syncing it")                                                                      \
+    X(chunks_copied, "chunks copied at the first write after a cut")                                                   \
+    X(state_bytes, "bytes of live chunks")                                                                             \
+    X(timers_fired, "timers fired")                                                                                    \
+    X(poison_diverted, "records diverted to the dead-letter file")                                                     \
+    X(restore_ns, "time to restore and open, at this process's start")
+
+struct task_counters {
+#define TASK_COUNTER_FIELD(name, help) _Atomic uint64_t name;
+    TASK_COUNTER_TABLE(TASK_COUNTER_FIELD)
+#undef TASK_COUNTER_FIELD
+};
+
+struct task_shared {
+    struct doorbell bell;
+    _Atomic uint32_t phase;   /* enum task_phase: L (EMPTY, DEAD), T */
+    _Atomic int32_t pid;      /* L */
+    _Atomic uint64_t heartbeat; /* T: counts up with every turn of its loop */
+    _Atomic uint64_t committed_seen; /* T: its sinks have committed up to this checkpoint */
+    _Atomic uint32_t careful; /* C: one record at a time, so that a poison record can be told apart */
+    int32_t exit_status;      /* L, before DEAD: as from waitpid */
+    struct in_progress in_progress;
+    struct weir_error failure; /* T, before it exits with EXIT_TASK_FAILED */
+    uint32_t damaged;          /* T, before it exits: the checkpoint it was restoring is damaged (failure says how) */
+    uint32_t hung;             /* C, before it kills it */
+    struct snapshot_slot snapshot;
+    uint32_t pending_count; /* T */
+    uint32_t reserved2;
+    struct pending_committable pending[PENDING_COMMITTABLES_MAX]; /* T: prepared, not committed yet, oldest first */
+    struct cut_record cut;
+    _Alignas(CACHE_LINE_BYTES) struct task_counters counters;
+    struct user_counter user_counters[USER_COUNTERS_MAX];
+};
+
+/* ---------------------------------------------------------------- the coordinator ---- */
+
+enum checkpoint_state {
+    CHECKPOINT_IDLE,
+    CHECKPOINT_REQUESTING,
+    CHECKPOINT_EXECUTING,
+    CHECKPOINT_COMMITTING,
+    CHECKPOINT_COMPLETED,
+    CHECKPOINT_ABORTED,
+    CHECKPOINT_STATE_COUNT
+};
+
+enum trigger { TRIGGER_PERIODIC, TRIGGER_RECORDS, TRIGGER_REQUEST, TRIGGER_STOP, TRIGGER_FINAL };
+
+/* C only (and its successors); L reads the totals. */
+struct coordinator_shared {
+    uint32_t state;   /* enum checkpoint_state */
+    uint32_t trigger; /* enum trigger, of the checkpoint in progress */
+    uint64_t checkpoint_id;
+    uint64_t next_id;
+    uint64_t last_completed_id;
+    int64_t started_ns;      /* monotonic */
+    int64_t started_wall_ms;
+    int64_t last_ended_ns;   /* completed or aborted */
+    int64_t last_completed_wall_ms;
+    int64_t last_duration_ns;
+    uint64_t last_bytes;
+    uint64_t completed_count;
+    uint64_t aborted_count;
+    uint64_t aborted_in_a_row;
+    uint32_t acknowledged_count; /* of the checkpoint in progress, already in the event log */
+    uint32_t manifest_attempt;
+    uint32_t reserved1;
+    uint32_t stop_requested; /* enum stop_mode */
+    uint64_t stop_checkpoint_id; /* the checkpoint after which all end; 0: none yet */
+    uint64_t restart_count;
+    uint32_t recovery_state; /* enum recovery_state */
+    uint32_t reserved;
+    int64_t recovery_due_ns;     /* monotonic: when the restart strategy allows it */
+    int64_t death_noticed_ns;    /* monotonic */
+    int64_t last_recovery_ns;    /* how long the last recovery took, from death noticed to running */
+    uint64_t restore_below_id;   /* checkpoints from here up are not to be tried (damaged) */
+    uint64_t ignore_up_to_id;    /* --from-scratch: checkpoints up to here are not this run's */
+    uint64_t start_id;           /* L: the checkpoint that this run began with; 0: from nothing */
+    uint64_t outside_deaths;     /* SIGKILLed tasks since the last completed checkpoint */
+    uint64_t strategy_restarts;  /* restarts that count for the restart strategy */
+    int64_t last_restart_ns;     /* of those */
+    int64_t restart_times_ns[64]; /* ring of the latest restarts, for the failure rate */
+};
+
+enum stop_mode { STOP_NONE, STOP_CHECKPOINT, STOP_NOW };
+enum recovery_state { RECOVERY_NONE, RECOVERY_DELAYED, RECOVERY_REQUESTED, RECOVERY_STARTING };
+
+/* A record that killed its task too often: passed by. Keyed by node and XXH3 of the record's bytes. */
+#define POISON_ROWS_MAX 256
+struct poison_row {
+    uint64_t hash;
+    uint32_t node;
+    uint32_t failures;
+    uint32_t diverted; /* C: tasks pass such records by */
+    uint32_t reserved;
+};
+
+/* ---------------------------------------------------------------- the job ---- */
+
+enum run_state { RUN_STARTING, RUN_RUNNING, RUN_FINISHING, RUN_CANCELLED };
+
+enum launcher_request { LAUNCHER_NOTHING, LAUNCHER_RESTART, LAUNCHER_END };
+
+struct job_shared {
+    /* What tasks look at in every turn of their loop: one line, seldom written. */
+    _Atomic uint64_t generation;          /* L */
+    _Atomic uint32_t run_state;           /* enum run_state: L, C */
+    _Atomic uint32_t poison_row_count;    /* C: rows below it are whole */
+    _Atomic uint64_t checkpoint_request;  /* C: id << 1 | all end after it */
+    _Atomic uint64_t checkpoint_committed; /* C: sinks commit up to this id */
+    _Atomic uint64_t checkpoint_aborted;  /* C: snapshot children of this id may give up */
+    _Atomic uint64_t restore_checkpoint;  /* C, before LAUNCHER_RESTART: what starting tasks restore; 0: nothing */
+
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t launcher_request; /* C to L: enum launcher_request */
+    _Atomic uint32_t stop_signals;     /* L: SIGINT or SIGTERM, so many times */
+    _Atomic int32_t coordinator_pid;   /* L */
+    _Atomic uint32_t coordinator_count; /* L: how many there have been */
+    _Atomic uint64_t coordinator_heartbeat; /* C */
+    _Atomic uint32_t records_trigger;  /* T to C: --checkpoint-records is reached */
+    uint32_t outcome;                  /* C, before LAUNCHER_END: enum outcome */
+    struct weir_error failure;         /* C, before LAUNCHER_END with OUTCOME_FAILED */
+    int64_t started_wall_ms;           /* L */
+    int64_t started_ns;                /* L */
+    uint8_t job_id[16];                /* L, before the first fork */
+    struct coordinator_shared coordinator;
+    struct poison_row poison_rows[POISON_ROWS_MAX];
+    struct task_shared tasks[];
+};
+
+enum outcome { OUTCOME_NONE, OUTCOME_FINISHED, OUTCOME_STOPPED, OUTCOME_FAILED };
+
+/* Exit status of a task that reported its own failure (task_shared.failure). */
+#define EXIT_TASK_FAILED 3
+
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t value) /* single writer */
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value, memory_order_relaxed);
+}
+static inline void counter_set(_Atomic uint64_t *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+static inline uint64_t counter_get(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,423 @@
+/* launcher.c - forks, reaps, forks again. Single-threaded; everything it decides is whom to fork. */
+#include "engine/launcher.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/kill_point.h"
+#include "base/log.h"
+#include "engine/registry.h"
+#include "engine/task.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROGRESS_NS (500 * NS_PER_MS)
+
+struct launcher {
+    struct job *job;
+    const struct run_observer *observer;
+    int signal_fd;
+    sigset_t old_mask;
+    int64_t progress_due_ns;
+    uint64_t last_in, last_out; /* for rates */
+    int64_t last_progress_ns;
+    uint64_t coordinator_beat;
+    int64_t coordinator_beat_ns;
+    bool ended;
+};
+
+/* ---- forking ---- */
+
+static int fork_task(struct launcher *launcher, unsigned i, struct weir_error *err)
+{
+    struct job *job = launcher->job;
+    pid_t pid = fork();
+    if (pid < 0)
+        return error_set_errno(err, errno, "fork of task '%s' (a limit on processes or memory?)", job->plan->tasks[i].name);
+    if (pid == 0) {
+        close(launcher->signal_fd);
+        task_main(job, i);
+    }
+    atomic_store(&job->shared->tasks[i].pid, (int32_t)pid);
+    return WEIR_OK;
+}
+
+static int fork_tasks(struct launcher *launcher, struct weir_error *err)
+{
+    int code = job_reset_tasks(launcher->job, err);
+    atomic_store_explicit(&launcher->job->shared->run_state, RUN_STARTING, memory_order_release);
+    for (unsigned i = 0; code == WEIR_OK && i < launcher->job->plan->task_count; i++)
+        code = fork_task(launcher, i, err);
+    return code;
+}
+
+static int fork_coordinator(struct launcher *launcher, struct weir_error *err)
+{
+    struct job *job = launcher->job;
+    pid_t pid = fork();
+    if (pid < 0)
+        return error_set_errno(err, errno, "fork of the coordinator (a limit on processes or memory?)");
+    if (pid == 0) {
+        close(launcher->signal_fd);
+        coordinator_main(job);
+    }
+    atomic_store(&job->shared->coordinator_pid, (int32_t)pid);
+    atomic_fetch_add(&job->shared->coordinator_count, 1);
+    launcher->coordinator_beat_ns = clock_monotonic_ns();
+    return WEIR_OK;
+}
+
+/* ---- reaping ---- */
+
+/* A snapshot child that ended without its acknowledgement has failed. */
+static void snapshot_child_gone(struct job *job, unsigned i, int status)
+{
+    struct snapshot_slot *slot = &job->shared->tasks[i].snapshot;
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    if (SNAPSHOT_STATUS(word) != SNAPSHOT_RUNNING)
+        return;
+    char how[64];
+    snprintf(how, sizeof how, WIFSIGNALED(status) ? "was killed by signal %d" : "exited with status %d",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    error_set(&slot->error, WEIR_EFAILED, "its snapshot child %s", how);
+    if (atomic_compare_exchange_strong(&slot->word, &word, SNAPSHOT_WORD(SNAPSHOT_ID(word), SNAPSHOT_FAILED)))
+        job_wake(job->coordinator_fd);
+}
+
+static void task_gone(struct job *job, unsigned i, int status)
+{
+    struct task_shared *task = &job->shared->tasks[i];
+    atomic_store(&task->pid, 0);
+    if (atomic_load_explicit(&task->phase, memory_order_acquire) == TASK_FINISHED && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    task->exit_status = status;
+    atomic_store_explicit(&task->phase, TASK_DEAD, memory_order_release);
+    job_wake(job->coordinator_fd);
+    job_ring_all_tasks(job); /* it may have died between a store and the wake that it owed a neighbour */
+}
+
+static void child_gone(struct launcher *launcher, pid_t pid, int status)
+{
+    struct job *job = launcher->job;
+    if (pid == atomic_load(&job->shared->coordinator_pid)) {
+        atomic_store(&job->shared->coordinator_pid, 0);
+        if (!launcher->ended && atomic_load(&job->shared->launcher_request) != LAUNCHER_END)
+            log_line(LOG_WARNING, "the coordinator died (%s %d): another one takes over; the data flows on",
+                     WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        return;
+    }
+    for (unsigned i = 0; i < job->plan->task_count; i++) {
+        if (pid == atomic_load(&job->shared->tasks[i].pid))
+            task_gone(job, i, status);
+        else if (pid == atomic_load(&job->shared->tasks[i].snapshot.child_pid))
+            snapshot_child_gone(job, i, status);
+    }
+}
+
+/* All that have ended, without waiting. Returns whether any child is left. */
+static bool reap(struct launcher *launcher)
+{
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid > 0)
+            child_gone(launcher, pid, status);
+        else if (pid == 0)
+            return true;
+        else if (errno != EINTR)
+            return false; /* ECHILD: none is left */
+    }
+}
+
+/* ---- killing ---- */
+
+/* Every child but the coordinator, also snapshot children whose pid nobody noted: their parent is this process. */
+static void kill_children(struct launcher *launcher, bool coordinator_too)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    pid_t keep = coordinator_too ? 0 : atomic_load(&launcher->job->shared->coordinator_pid);
+    int pid;
+    while (children != NULL && fscanf(children, "%d", &pid) == 1)
+        if (pid != keep)
+            kill(pid, SIGKILL);
+    if (children != NULL) {
+        fclose(children);
+        return;
+    }
+    for (unsigned i = 0; i < launcher->job->plan->task_count; i++) { /* a kernel without that file */
+        struct task_shared *task = &launcher->job->shared->tasks[i];
+        int32_t pids[] = {atomic_load(&task->pid), atomic_load(&task->snapshot.child_pid)};
+        for (unsigned j = 0; j < 2; j++)
+            if (pids[j] > 0 && pids[j] != keep)
+                kill(pids[j], SIGKILL);
+    }
+    if (coordinator_too && atomic_load(&launcher->job->shared->coordinator_pid) > 0)
+        kill(atomic_load(&launcher->job->shared->coordinator_pid), SIGKILL);
+}
+
+static bool others_left(struct launcher *launcher, bool coordinator_too)
+{
+    pid_t coordinator = atomic_load(&launcher->job->shared->coordinator_pid);
+    siginfo_t info = {0};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | WNOHANG) != 0)
+        return false;
+    if (info.si_pid != 0)
+        return true; /* one waits to be reaped */
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    if (children == NULL)
+        return true;
+    int pid;
+    bool left = false;
+    while (fscanf(children, "%d", &pid) == 1)
+        left |= coordinator_too || pid != coordinator;
+    fclose(children);
+    return left;
+}
+
+static void kill_and_reap(struct launcher *launcher, bool coordinator_too)
+{
+    int64_t warn_at_ns = clock_monotonic_ns() + 5 * NS_PER_S;
+    kill_children(launcher, coordinator_too);
+    while (reap(launcher) && others_left(launcher, coordinator_too)) {
+        struct pollfd wait = {.fd = launcher->signal_fd, .events = POLLIN};
+        if (poll(&wait, 1, 20) > 0) {
+            struct signalfd_siginfo drained;
+            while (read(launcher->signal_fd, &drained, sizeof drained) == (ssize_t)sizeof drained)
+                if (drained.ssi_signo != SIGCHLD)
+                    atomic_fetch_add(&launcher->job->shared->stop_signals, 1);
+        }
+        kill_children(launcher, coordinator_too); /* a task may have forked its child after the first look */
+        if (clock_monotonic_ns() > warn_at_ns) {
+            log_line(LOG_WARNING, "a killed process does not go away (it hangs in the kernel, perhaps on a disk); still waiting");
+            warn_at_ns = INT64_MAX;
+        }
+    }
+}
+
+/* ---- what the coordinator asks for ---- */
+
+static int restart_tasks(struct launcher *launcher, struct weir_error *err)
+{
+    struct job_shared *shared = launcher->job->shared;
+    atomic_store_explicit(&shared->run_state, RUN_STARTING, memory_order_release);
+    kill_and_reap(launcher, false);
+    atomic_fetch_add(&shared->generation, 1);
+    int code = fork_tasks(launcher, err);
+    atomic_store_explicit(&shared->launcher_request, LAUNCHER_NOTHING, memory_order_release);
+    job_wake(launcher->job->coordinator_fd);
+    return code;
+}
+
+static void end_all(struct launcher *launcher)
+{
+    launcher->ended = true;
+    atomic_store_explicit(&launcher->job->shared->run_state, RUN_CANCELLED, memory_order_release);
+    kill_and_reap(launcher, true);
+}
+
+/* A coordinator that hangs is as good as dead. */
+static void watch_coordinator(struct launcher *launcher)
+{
+    struct job_shared *shared = launcher->job->shared;
+    int64_t timeout_ns = launcher->job->options->heartbeat_timeout_ns;
+    int64_t now_ns = clock_monotonic_ns();
+    uint64_t beat = atomic_load_explicit(&shared->coordinator_heartbeat, memory_order_relaxed);
+    if (beat != launcher->coordinator_beat || timeout_ns == 0) {
+        launcher->coordinator_beat = beat;
+        launcher->coordinator_beat_ns = now_ns;
+    } else if (now_ns - launcher->coordinator_beat_ns > 2 * timeout_ns && atomic_load(&shared->coordinator_pid) > 0) {
+        log_line(LOG_WARNING, "the coordinator gave no sign of life: killed");
+        kill(atomic_load(&shared->coordinator_pid), SIGKILL);
+        launcher->coordinator_beat_ns = now_ns;
+    }
+}
+
+/* ---- progress ---- */
+
+static const char *progress_state(const struct job_shared *shared, bool ended)
+{
+    const struct coordinator_shared *state = &shared->coordinator;
+    if (ended)
+        return shared->outcome == OUTCOME_FAILED ? "failed" : "finished";
+    if (state->recovery_state != RECOVERY_NONE)
+        return state->death_noticed_ns != 0 ? "recovering" : "starting";
+    return state->stop_requested != STOP_NONE || atomic_load(&shared->run_state) != RUN_RUNNING ? "stopping" : "running";
+}
+
+static void sum_tasks(const struct job *job, struct job_progress *progress)
+{
+    for (unsigned i = 0; i < job->plan->task_count; i++) {
+        const struct plan_chain *chain = &job->plan->chains[job->plan->tasks[i].chain];
+        const struct task_counters *counters = &job->shared->tasks[i].counters;
+        if (job->graph->nodes[chain->nodes[0]].kind == NODE_SOURCE)
+            progress->records_in += counter_get(&counters->records_in);
+        if (job->graph->nodes[chain->nodes[chain->node_count - 1]].kind == NODE_SINK)
+            progress->records_out += counter_get(&counters->records_in);
+    }
+}
+
+static void sum_rings(const struct job *job, struct job_progress *progress)
+{
+    for (unsigned i = 0; i < job->plan->ring_count; i++) {
+        const struct ring_shared *ring = job->ring_controls[i];
+        uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+        uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+        uint64_t records = counter_get(&ring->records);
+        if (head <= tail || records == 0)
+            continue;
+        uint64_t fill = head - tail;
+        progress->lag_records += fill / (head / records > 0 ? head / records : 1);
+        unsigned fill_pct = (unsigned)(fill * 100 / ring->capacity_bytes);
+        progress->ring_fill_pct_max = fill_pct > progress->ring_fill_pct_max ? fill_pct : progress->ring_fill_pct_max;
+    }
+}
+
+static double per_second(uint64_t now, uint64_t before, int64_t span_ns)
+{
+    return now > before && span_ns > 0 ? (double)(now - before) * 1e9 / (double)span_ns : 0;
+}
+
+static void show_progress(struct launcher *launcher, bool ended)
+{
+    const struct job *job = launcher->job;
+    const struct coordinator_shared *state = &job->shared->coordinator;
+    int64_t now_ns = clock_monotonic_ns();
+    launcher->progress_due_ns = now_ns + PROGRESS_NS;
+    if (launcher->observer == NULL || launcher->observer->on_progress == NULL)
+        return;
+    struct job_progress progress = {
+        .state = progress_state(job->shared, ended),
+        .ended = ended,
+        .uptime_ns = now_ns - job->shared->started_ns,
+        .checkpoints_completed = state->completed_count,
+        .checkpoints_failed = state->aborted_count,
+        .checkpoint_last = state->last_completed_id,
+        .checkpoint_last_duration_ns = state->last_duration_ns,
+        .checkpoint_last_age_ns =
+            state->last_completed_wall_ms != 0 ? (clock_wall_ms() - state->last_completed_wall_ms) * NS_PER_MS : 0,
+        .checkpoint_last_bytes = state->last_bytes,
+        .restarts = state->restart_count,
+        .restored_checkpoint = state->start_id,
+    };
+    sum_tasks(job, &progress);
+    sum_rings(job, &progress);
+    progress.records_in_per_s = per_second(progress.records_in, launcher->last_in, now_ns - launcher->last_progress_ns);
+    progress.records_out_per_s = per_second(progress.records_out, launcher->last_out, now_ns - launcher->last_progress_ns);
+    launcher->last_in = progress.records_in;
+    launcher->last_out = progress.records_out;
+    launcher->last_progress_ns = now_ns;
+    launcher->observer->on_progress(launcher->observer->self, &progress);
+}
+
+/* ---- the loop ---- */
+
+static void take_signals(struct launcher *launcher)
+{
+    struct signalfd_siginfo info;
+    while (read(launcher->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_signo != SIGCHLD) {
+            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);
+            job_wake(launcher->job->coordinator_fd);
+        }
+}
+
+static void wait_for_events(struct launcher *launcher)
+{
+    struct pollfd fds[2] = {{.fd = launcher->signal_fd, .events = POLLIN}, {.fd = launcher->job->launcher_fd, .events = POLLIN}};
+    int64_t wait_ns = launcher->progress_due_ns - clock_monotonic_ns();
+    int ready = poll(fds, 2, wait_ns <= 0 ? 0 : (int)(wait_ns / NS_PER_MS) + 1);
+    if (ready < 0 && errno != EINTR)
+        log_line(LOG_WARNING, "poll: %s", strerror(errno));
+    uint64_t rings;
+    if (ready > 0 && (fds[1].revents & POLLIN) != 0 && read(launcher->job->launcher_fd, &rings, sizeof rings) < 0 && errno != EAGAIN)
+        log_line(LOG_WARNING, "read of the eventfd: %s", strerror(errno));
+    take_signals(launcher);
+}
+
+static int loop(struct launcher *launcher, struct weir_error *err)
+{
+    struct job_shared *shared = launcher->job->shared;
+    for (;;) {
+        wait_for_events(launcher);
+        reap(launcher);
+        uint32_t request = atomic_load_explicit(&shared->launcher_request, memory_order_acquire);
+        int code = WEIR_OK;
+        if (request == LAUNCHER_END)
+            return WEIR_OK;
+        if (request == LAUNCHER_RESTART)
+            code = restart_tasks(launcher, err);
+        if (code == WEIR_OK && atomic_load(&shared->coordinator_pid) == 0)
+            code = fork_coordinator(launcher, err);
+        if (code != WEIR_OK)
+            return code;
+        watch_coordinator(launcher);
+        if (clock_monotonic_ns() >= launcher->progress_due_ns)
+            show_progress(launcher, false);
+    }
+}
+
+static int take_over_signals(struct launcher *launcher, struct weir_error *err)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &mask, &launcher->old_mask) != 0)
+        return error_set_errno(err, errno, "launcher: block signals");
+    launcher->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (launcher->signal_fd < 0)
+        return error_set_errno(err, errno, "launcher: signalfd");
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+        return error_set_errno(err, errno, "launcher: become the subreaper");
+    return WEIR_OK;
+}
+
+static int outcome_code(const struct job *job, struct weir_error *err)
+{
+    const struct job_shared *shared = job->shared;
+    if (shared->outcome == OUTCOME_FAILED) {
+        if (err != NULL)
+            *err = shared->failure;
+        return shared->failure.code != WEIR_OK ? shared->failure.code : WEIR_EFAILED;
+    }
+    if (shared->outcome == OUTCOME_STOPPED && shared->coordinator.stop_requested == STOP_NOW)
+        return error_set(err, WEIR_ECANCELLED, "job '%s': stopped at once, without a final checkpoint", job->graph->name);
+    return WEIR_OK;
+}
+
+int launcher_run(struct job *job, const struct run_observer *observer, struct weir_error *err)
+{
+    struct launcher launcher = {.job = job, .observer = observer, .signal_fd = -1};
+    log_set_name("launcher");
+    kill_point_set_process("launcher");
+    job->shared->started_ns = clock_monotonic_ns();
+    job->shared->started_wall_ms = clock_wall_ms();
+    launcher.progress_due_ns = launcher.last_progress_ns = job->shared->started_ns;
+    int code = take_over_signals(&launcher, err);
+    if (code == WEIR_OK)
+        code = fork_tasks(&launcher, err);
+    if (code == WEIR_OK)
+        code = fork_coordinator(&launcher, err);
+    if (code == WEIR_OK)
+        code = loop(&launcher, err);
+    end_all(&launcher);
+    show_progress(&launcher, true);
+    if (launcher.signal_fd >= 0)
+        close(launcher.signal_fd);
+    sigprocmask(SIG_SETMASK, &launcher.old_mask, NULL);
+    return code == WEIR_OK ? outcome_code(job, err) : code;
+}

@@ -1,0 +1,102 @@
+/* restore.c - a starting task loads its part of a checkpoint: its chunks, verified one by one, and what its manifest says. */
+#include "base/check.h"
+#include "engine/task.h"
+
+#include <string.h>
+
+struct loading {
+    struct task *task;
+    uint64_t count;
+};
+
+static int load_block(void *self, uint32_t id, const void *block, struct weir_error *err)
+{
+    struct loading *loading = self;
+    if (++loading->count % 1024 == 0) /* a sign of life while much is loaded */
+        atomic_fetch_add_explicit(&loading->task->shared->heartbeat, 1, memory_order_relaxed);
+    return chunk_restore(&loading->task->region, id, block, err);
+}
+
+static int load_file(struct task *task, const struct manifest *manifest, const struct manifest_task *part,
+                     const struct snapshot_file *file, struct weir_error *err)
+{
+    const struct job *job = task->job;
+    struct snapshot_identity identity;
+    manifest_identity(manifest, part, file, &identity);
+    struct snapshot_reader *reader;
+    int code = snapshot_open(&job->dir, file, &identity, job->io_mode, &reader, err);
+    if (code != WEIR_OK)
+        return code;
+    if (snapshot_block_bytes(reader) != CHUNK_BYTES)
+        code = error_set(err, WEIR_EVERSION, "%s: blocks of %u bytes; this build has chunks of %u", file->name,
+                         snapshot_block_bytes(reader), CHUNK_BYTES);
+    struct loading loading = {.task = task};
+    if (code == WEIR_OK)
+        code = snapshot_read(reader, load_block, &loading, err);
+    snapshot_close(reader);
+    return code;
+}
+
+/* Operator indices of a manifest are its own; from here on they are those of the graph. */
+static int translate_operators(const struct task *task, const struct manifest *manifest, const struct manifest_task *part,
+                               struct weir_error *err)
+{
+    const struct weir_job *graph = task->job->graph;
+    uint32_t node_of[MANIFEST_OPERATORS_MAX];
+    for (uint32_t i = 0; i < manifest->operator_count; i++) {
+        node_of[i] = UINT32_MAX;
+        for (unsigned node = 0; node < graph->node_count; node++)
+            if (strcmp(graph->nodes[node].name, manifest->operators[i].name) == 0)
+                node_of[i] = node;
+        if (node_of[i] == UINT32_MAX)
+            return error_set(err, WEIR_EMISMATCH, "the checkpoint has an operator '%s'; the job has none of this name",
+                             manifest->operators[i].name);
+    }
+    for (uint32_t i = 0; i < part->position_count; i++)
+        part->positions[i].operator_index = node_of[part->positions[i].operator_index];
+    for (uint32_t i = 0; i < part->committable_count; i++)
+        part->committables[i].operator_index = node_of[part->committables[i].operator_index];
+    return WEIR_OK;
+}
+
+static int restore_task(struct task *task, const struct manifest *manifest, const struct manifest_task **ret_part,
+                        struct weir_error *err)
+{
+    const char *name = task->job->graph->nodes[task->chain->nodes[0]].name;
+    const struct manifest_task *part = manifest_find_task(manifest, name, task->plan->subtask);
+    if (part == NULL)
+        return error_set(err, WEIR_EMISMATCH, "the checkpoint has no task '%s'", task->plan->name);
+    int code = translate_operators(task, manifest, part, err);
+    for (uint32_t i = 0; code == WEIR_OK && i < part->file_count; i++)
+        code = load_file(task, manifest, part, &part->files[i], err);
+    if (code != WEIR_OK)
+        return code;
+    if (part->file_count > 0)
+        chunk_restore_finish(&task->region, false);
+    task->records_in = part->records_in;
+    task->records_out = part->records_out;
+    task->ended = part->finished;
+    task->barrier_id = manifest->checkpoint_id;
+    *ret_part = part;
+    return WEIR_OK;
+}
+
+int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **ret_manifest,
+                 const struct manifest_task **ret_restored, struct weir_error *err)
+{
+    *ret_manifest = NULL;
+    *ret_restored = NULL;
+    chunk_region_reset(&task->region);
+    if (checkpoint_id == 0)
+        return WEIR_OK;
+    struct manifest *manifest;
+    int code = manifest_read(&task->job->dir, checkpoint_id, &manifest, err);
+    if (code == WEIR_OK) {
+        code = restore_task(task, manifest, ret_restored, err);
+        if (code != WEIR_OK)
+            manifest_free(manifest);
+        else
+            *ret_manifest = manifest;
+    }
+    return code == WEIR_OK ? WEIR_OK : error_context(err, "checkpoint %llu", (unsigned long long)checkpoint_id);
+}

@@ -1,0 +1,322 @@
+/* setup.c - what a job needs before its first process: directory and lock, plan, shared memory, rings, control socket. */
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "engine/batch.h"
+#include "engine/control.h"
+#include "engine/launcher.h"
+#include "engine/overflow.h"
+#include "engine/task.h"
+#include "shm/region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* mkdir -p: all but the last part, which checkpoint_dir_open makes durably. */
+static int make_parents(const char *path, struct weir_error *err)
+{
+    char partial[PATH_MAX];
+    size_t size_bytes = strlen(path);
+    CHECK(size_bytes < sizeof partial);
+    for (size_t i = 1; i < size_bytes; i++) {
+        if (path[i] != '/')
+            continue;
+        memcpy(partial, path, i);
+        partial[i] = 0;
+        if (mkdir(partial, 0700) != 0 && errno != EEXIST)
+            return error_set_errno(err, errno, "checkpoint directory '%s': make '%s'", path, partial);
+    }
+    return WEIR_OK;
+}
+
+static int lock_directory(struct job *job, struct weir_error *err)
+{
+    job->lock_fd = openat(job->dir.fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (job->lock_fd < 0)
+        return error_set_errno(err, errno, "checkpoint directory '%s': open LOCK", job->options->directory);
+    if (flock(job->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return WEIR_OK;
+    if (errno != EWOULDBLOCK)
+        return error_set_errno(err, errno, "checkpoint directory '%s': lock", job->options->directory);
+    return error_set(err, WEIR_EBUSY, "checkpoint directory '%s': another instance of a job runs on it; stop it ('weir stop'), or "
+                     "give this one another --directory", job->options->directory);
+}
+
+static int open_directory(struct job *job, struct weir_error *err)
+{
+    int code = make_parents(job->options->directory, err);
+    if (code == WEIR_OK)
+        code = checkpoint_dir_open(io_system(), job->options->directory, true, &job->dir, err);
+    if (code == WEIR_OK)
+        code = lock_directory(job, err);
+    if (code == WEIR_OK)
+        code = event_log_open(&job->events, job->dir.fd, err);
+    if (code == WEIR_OK)
+        code = control_listen(job->dir.fd, &job->listen_fd, err);
+    return code;
+}
+
+static int choose_io(struct job *job, struct weir_error *err)
+{
+    static const enum io_mode modes[] = {[OPTION_IO_AUTO] = IO_AUTO, [OPTION_IO_URING] = IO_URING, [OPTION_IO_PWRITE] = IO_PWRITE};
+    job->io_mode = modes[(unsigned)job->options->io];
+    struct weir_error why = {0};
+    if (job->io_mode == IO_PWRITE || io_probe_uring(io_system(), &why) == WEIR_OK)
+        return WEIR_OK;
+    if (job->io_mode == IO_URING)
+        return error_set(err, WEIR_EUNSUPPORTED, "--io=uring: %s; --io=auto falls back to pwrite", why.text);
+    log_line(LOG_INFO, "io_uring is refused here (%s): snapshots are written by pwrite", why.text);
+    job->io_mode = IO_PWRITE;
+    return WEIR_OK;
+}
+
+static int make_event_fd(int *ret_fd, struct weir_error *err)
+{
+    *ret_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return *ret_fd >= 0 ? WEIR_OK : error_set_errno(err, errno, "eventfd");
+}
+
+static unsigned rings_of_task(const struct plan *plan, unsigned task)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < plan->ring_count; i++)
+        count += (plan->rings[i].from_task == task) + (plan->rings[i].to_task == task);
+    return count;
+}
+
+static int make_task_memory(struct job *job, unsigned i, struct weir_error *err)
+{
+    struct job_task_memory *memory = &job->memory[i];
+    const char *name = job->plan->tasks[i].name;
+    uint64_t area_bytes = commit_area_bytes(rings_of_task(job->plan, i));
+    int code = chunk_region_create(&memory->region, name, job->options->state_limit_bytes, area_bytes, err);
+    if (code == WEIR_OK)
+        code = overflow_create(name, job->options->overflow_limit_bytes, &memory->overflow_fd, err);
+    if (code == WEIR_OK)
+        code = make_event_fd(&memory->event_fd, err);
+    return code == WEIR_OK ? WEIR_OK : error_context(err, "task '%s'", name);
+}
+
+static int make_ring(struct job *job, unsigned i, struct weir_error *err)
+{
+    const struct plan_ring *ring = &job->plan->rings[i];
+    char name[160];
+    snprintf(name, sizeof name, "weir-ring:%s-%s", job->plan->tasks[ring->from_task].name, job->plan->tasks[ring->to_task].name);
+    int code = ring_create(name, job->ring_bytes, &job->ring_fds[i], err);
+    if (code == WEIR_OK)
+        code = ring_map_control(job->ring_fds[i], &job->ring_controls[i], err);
+    return code;
+}
+
+static int make_shared(struct job *job, struct weir_error *err)
+{
+    job->shared_bytes = align_up(sizeof(struct job_shared) + job->plan->task_count * sizeof(struct task_shared), SHM_PAGE_BYTES);
+    int fd;
+    int code = region_create("weir-job", job->shared_bytes, true, &fd, err);
+    if (code != WEIR_OK)
+        return code;
+    void *address = NULL;
+    code = region_map(fd, 0, job->shared_bytes, &address, err);
+    close(fd);
+    job->shared = address;
+    return code;
+}
+
+static int make_memory(struct job *job, struct weir_error *err)
+{
+    const struct plan *plan = job->plan;
+    job->ring_bytes = job->options->ring_bytes;
+    job->ring_fds = malloc((plan->ring_count + 1) * sizeof *job->ring_fds);
+    job->ring_controls = calloc(plan->ring_count + 1, sizeof(struct ring_shared *));
+    job->memory = calloc(plan->task_count, sizeof *job->memory);
+    if (job->ring_fds == NULL || job->ring_controls == NULL || job->memory == NULL)
+        return error_set(err, WEIR_ENOMEM, "job '%s': out of memory", job->graph->name);
+    for (unsigned i = 0; i < plan->ring_count; i++)
+        job->ring_fds[i] = -1;
+    for (unsigned i = 0; i < plan->task_count; i++)
+        job->memory[i].overflow_fd = job->memory[i].event_fd = job->memory[i].region.fd = -1;
+    int code = make_shared(job, err);
+    for (unsigned i = 0; code == WEIR_OK && i < plan->task_count; i++)
+        code = make_task_memory(job, i, err);
+    for (unsigned i = 0; code == WEIR_OK && i < plan->ring_count; i++)
+        code = make_ring(job, i, err);
+    if (code == WEIR_OK)
+        code = make_event_fd(&job->coordinator_fd, err);
+    if (code == WEIR_OK)
+        code = make_event_fd(&job->launcher_fd, err);
+    return code;
+}
+
+int job_set_up(struct job *job, const struct weir_job *graph, const struct job_options *options, struct weir_error *err)
+{
+    *job = (struct job){
+        .graph = graph,
+        .options = options,
+        .coordinator_fd = -1,
+        .launcher_fd = -1,
+        .listen_fd = -1,
+        .lock_fd = -1,
+        .launcher_pid = getpid(),
+        .dir = {.fd = -1, .snapshots_fd = -1},
+        .events = {.fd = -1, .directory_fd = -1},
+    };
+    job->plan = calloc(1, sizeof *job->plan);
+    if (job->plan == NULL)
+        return error_set(err, WEIR_ENOMEM, "job '%s': out of memory", graph->name);
+    int code = plan_make(graph, options->no_chain, (unsigned)options->key_groups, job->plan, err);
+    if (code == WEIR_OK)
+        code = choose_io(job, err);
+    if (code == WEIR_OK)
+        code = open_directory(job, err);
+    if (code == WEIR_OK)
+        code = make_memory(job, err);
+    return code;
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void job_tear_down(struct job *job)
+{
+    if (job->listen_fd >= 0) {
+        close(job->listen_fd);
+        control_unlink(job->dir.fd);
+    }
+    for (unsigned i = 0; job->memory != NULL && i < job->plan->task_count; i++) {
+        chunk_region_destroy(&job->memory[i].region);
+        close_fd(job->memory[i].overflow_fd);
+        close_fd(job->memory[i].event_fd);
+    }
+    for (unsigned i = 0; job->ring_fds != NULL && job->ring_controls != NULL && i < job->plan->ring_count; i++) {
+        region_unmap(job->ring_controls[i], SHM_PAGE_BYTES);
+        close_fd(job->ring_fds[i]);
+    }
+    region_unmap(job->shared, job->shared_bytes);
+    close_fd(job->coordinator_fd);
+    close_fd(job->launcher_fd);
+    if (job->events.fd >= 0)
+        event_log_close(&job->events);
+    close_fd(job->lock_fd);
+    if (job->dir.fd >= 0)
+        checkpoint_dir_close(&job->dir);
+    free(job->memory);
+    free(job->ring_fds);
+    free(job->ring_controls);
+    free(job->plan);
+}
+
+int job_reset_tasks(struct job *job, struct weir_error *err)
+{
+    for (unsigned i = 0; i < job->plan->ring_count; i++) {
+        int code = ring_reset(job->ring_fds[i], err);
+        if (code != WEIR_OK)
+            return code;
+        KILL_POINT(v3);
+    }
+    for (unsigned i = 0; i < job->plan->task_count; i++) {
+        struct task_shared *task = &job->shared->tasks[i];
+        atomic_store(&task->bell.state, DOORBELL_AWAKE);
+        atomic_store(&task->phase, TASK_EMPTY);
+        atomic_store(&task->snapshot.word, SNAPSHOT_WORD(0, SNAPSHOT_NONE));
+        atomic_store(&task->snapshot.child_pid, 0);
+        atomic_store(&task->in_progress.ring, 0);
+        task->exit_status = 0;
+        task->damaged = 0;
+        task->hung = 0;
+        task->pending_count = 0;
+        task->failure = (struct weir_error){0};
+    }
+    return WEIR_OK;
+}
+
+/* ---- the first start ---- */
+
+static void warn_skipped(void *self, uint64_t checkpoint_id, const struct weir_error *reason)
+{
+    struct job *job = self;
+    log_line(LOG_WARNING, "checkpoint %llu is skipped: %s", (unsigned long long)checkpoint_id, reason->text);
+    event_log_append(&job->events, EVENT_CHECKPOINT_SKIPPED_DAMAGED,
+                     json_pack("{s:I, s:s}", "checkpoint", (json_int_t)checkpoint_id, "reason", reason->text));
+}
+
+/* The manifest to begin with, or NULL for a fresh start. */
+static int find_start(struct job *job, struct manifest **ret_manifest, struct weir_error *err)
+{
+    const struct job_options *options = job->options;
+    *ret_manifest = NULL;
+    if (options->from_scratch)
+        return WEIR_OK;
+    if (options->restore != 0)
+        return manifest_read(&job->dir, options->restore, ret_manifest, err);
+    int code = checkpoint_find_newest(&job->dir, UINT64_MAX, warn_skipped, job, ret_manifest, err);
+    if (code == WEIR_END)
+        return WEIR_OK;
+    if (code == WEIR_ECORRUPT)
+        error_append(err, "; 'weir checkpoints' shows what is there; --from-scratch starts from nothing");
+    return code;
+}
+
+static int check_start(struct job *job, const struct manifest *found, struct weir_error *err)
+{
+    struct manifest *expected;
+    int code = job_expected_manifest(job, &expected, err);
+    if (code != WEIR_OK)
+        return code;
+    memset(expected->job_id, 0, sizeof expected->job_id); /* the checkpoint says which job this is */
+    code = manifest_check_compatible(found, expected, err);
+    manifest_free(expected);
+    if (code == WEIR_EMISMATCH)
+        error_append(err, "; --from-scratch starts from nothing, another --directory starts a new job");
+    return code;
+}
+
+static int new_job_id(struct job *job, struct weir_error *err)
+{
+    if (getrandom(job->shared->job_id, sizeof job->shared->job_id, 0) != (ssize_t)sizeof job->shared->job_id)
+        return error_set_errno(err, errno, "job id: getrandom");
+    return WEIR_OK;
+}
+
+int job_choose_start(struct job *job, struct weir_error *err)
+{
+    struct coordinator_shared *state = &job->shared->coordinator;
+    uint64_t id_max;
+    struct manifest *start = NULL;
+    int code = checkpoint_id_max(&job->dir, &id_max, err);
+    if (code == WEIR_OK)
+        code = find_start(job, &start, err);
+    if (code == WEIR_OK && start != NULL)
+        code = check_start(job, start, err);
+    if (code == WEIR_OK && start == NULL)
+        code = new_job_id(job, err);
+    if (code != WEIR_OK) {
+        manifest_free(start);
+        return code;
+    }
+    uint64_t restored = start != NULL ? start->checkpoint_id : 0;
+    if (start != NULL)
+        memcpy(job->shared->job_id, start->job_id, sizeof job->shared->job_id);
+    atomic_store(&job->shared->generation, start != NULL ? start->generation + 1 : 1);
+    manifest_free(start);
+    state->next_id = id_max + 1;
+    state->last_completed_id = restored;
+    state->start_id = restored;
+    /* Without a checkpoint chosen, those that lie here are another run's. After --restore, newer ones are as well. */
+    state->ignore_up_to_id = restored == id_max ? 0 : job->options->from_scratch || job->options->restore != 0 ? id_max : 0;
+    state->recovery_state = RECOVERY_STARTING;
+    atomic_store(&job->shared->restore_checkpoint, restored);
+    if (job->options->restore != 0) /* the one to go back to may be older than those that are kept */
+        return WEIR_OK;
+    return checkpoint_retain(&job->dir, (uint32_t)job->options->checkpoints_retained, state->next_id, NULL, err);
+}

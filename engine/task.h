@@ -1,0 +1,220 @@
+/*
+ * task.h - a task's private view of itself: its operators, rings, batch. One process, one thread. Made after the fork,
+ * never shared; everything that must survive the process is in task_shared, in the chunk region or in the rings.
+ */
+#ifndef WEIR_ENGINE_TASK_H
+#define WEIR_ENGINE_TASK_H
+
+#include "engine/job.h"
+#include "engine/overflow.h"
+#include "shm/ring.h"
+#include "state/op_state.h"
+
+#define GULP_RECORDS_MAX 64 /* frames decoded, prefetched and processed together */
+
+struct task;
+struct weir_ctx;
+
+/* Where the records of one output port go: one edge. */
+enum target_kind { TARGET_CHAINED, TARGET_RINGS, TARGET_COLLECTED };
+struct target {
+    enum target_kind kind;
+    enum partition partition;
+    uint8_t channel;              /* TARGET_RINGS: of the frames */
+    uint16_t input;               /* TARGET_CHAINED */
+    struct weir_ctx *chained;     /* TARGET_CHAINED */
+    const struct key_spec *key;   /* PARTITION_HASH */
+    uint16_t *rings;              /* indices into task.outs, by subtask of the receiver; one for forward */
+    unsigned ring_count;
+    unsigned next;                /* PARTITION_ROUND_ROBIN */
+    uint16_t *ring_of_key_group;  /* PARTITION_HASH: index into task.outs */
+};
+
+struct output {
+    struct target *targets;
+    unsigned target_count;
+};
+
+/* Takes emitted records in a harness. */
+typedef int (*collect_fn)(void *self, unsigned port, const void *data, size_t size_bytes);
+
+/* An operator instance. */
+struct weir_ctx {
+    struct task *task;
+    const struct graph_node *node;
+    unsigned node_index;
+    struct op_state *state; /* NULL: it declares none, and no timers can be set */
+    void *self;
+    bool keyed;
+    const struct key_spec *input_keys[WEIR_INPUTS_MAX];
+    struct output outputs[WEIR_OUTPUTS_MAX];
+    const struct weir_layout *input_layouts[WEIR_INPUTS_MAX];
+    struct weir_error error;
+    /* weir_reserve() .. weir_emit_reserved() */
+    void *reserved;
+    size_t reserved_bytes;
+    unsigned reserved_port;
+    struct ring_producer *reserved_ring; /* NULL: in scratch */
+    void *scratch;
+    size_t scratch_bytes;
+    unsigned char *key_scratch; /* WEIR_KEY_BYTES_MAX, for key functions */
+    bool sink_dirty;            /* wrote since the last flush */
+    /* weir_wait_fd(), weir_wait_ms() */
+    int wait_fd;
+    uint32_t wait_ms;
+    uint64_t spare_counter; /* weir_counter() beyond USER_COUNTERS_MAX */
+};
+
+struct task_input {
+    struct ring_consumer ring;
+    unsigned ring_index;  /* in the plan */
+    unsigned from_task;
+    bool blocked; /* its barrier has come, the others' not yet */
+    uint64_t barrier_id; /* the newest barrier that came here */
+    bool ended;
+};
+
+struct task_output {
+    struct ring_producer ring;
+    unsigned ring_index;
+    unsigned to_task;
+};
+
+/* An edge into the head, by channel. */
+struct task_channel {
+    uint16_t input;
+    bool keyed;
+    const struct key_spec *key;
+};
+
+struct task {
+    struct job *job;
+    unsigned index;
+    const struct plan_task *plan;
+    const struct plan_chain *chain;
+    struct task_shared *shared;
+    char process_name[WEIR_NAME_BYTES_MAX + 32];
+
+    struct weir_ctx *ops; /* in the order of the data; [0] is the head */
+    unsigned op_count;
+    bool has_source;
+    bool has_sink;
+    bool has_state; /* a snapshot file is worth writing */
+    collect_fn collect;
+    void *collect_self;
+
+    struct chunk_region region;
+    struct commit_area *commit_area;
+    struct overflow overflow;
+
+    struct task_input *ins;
+    unsigned in_count;
+    unsigned in_next; /* where the next turn begins: fairness */
+    struct task_output *outs;
+    unsigned out_count;
+    bool output_tight; /* a ring has little room left: end the batch and wait */
+    struct task_channel channels[GRAPH_EDGES_MAX];
+    unsigned channel_count;
+
+    struct weir_record *records; /* GULP_RECORDS_MAX */
+    uint64_t *record_pos;        /* positions of their frames, for in_progress */
+    uint64_t gulp_max;
+
+    uint64_t batch;
+    bool batch_open;            /* something changed since the last commit */
+    uint64_t batch_records;
+    int64_t now_ms;             /* of this batch; 0: not read yet */
+    int64_t manual_now_ms;      /* a harness's clock; -1: the real one */
+    uint64_t records_in;
+    uint64_t records_out;
+    uint64_t source_emitted; /* by the source's poll */
+    uint8_t position[WEIR_POSITION_BYTES_MAX];
+    size_t position_bytes;
+
+    uint64_t barrier_id;       /* being aligned, or the last one taken */
+    bool aligning;
+    unsigned aligned_count;
+    int64_t align_begun_ns;
+    uint64_t records_since_barrier;
+    bool ended;                /* END seen on all inputs (or from the source) and on_end done */
+    bool stopping;             /* the stop barrier was taken: nothing more is processed */
+    bool end_forwarded;
+    uint64_t turns;            /* of the loop */
+    int64_t spin_ns;           /* before parking; INT64_MAX: for ever */
+    bool cut_live;             /* the snapshot child may still read the frozen chunks */
+    int dead_letter_fd;        /* -1: not open */
+};
+
+/* The process of a task. Never returns. */
+_Noreturn void task_main(struct job *job, unsigned index);
+
+/* ---- operators (operator.c) ---- */
+int task_make_operators(struct task *task, struct weir_error *err);
+void task_free_operators(struct task *task);
+int task_open_operators(struct task *task, const struct manifest_task *restored, struct weir_error *err);
+void task_close_operators(struct task *task);
+int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
+int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record);
+int ctx_end(struct weir_ctx *ctx);
+int ctx_flush(struct weir_ctx *ctx);
+/* The key of a record; WEIR_EUSER, with words in *err, where there is none. */
+int key_extract(const struct key_spec *key, const struct weir_record *record, void *scratch, struct weir_bytes *ret_key,
+                struct weir_error *err);
+/* Fires timers that are due; returns how many, or a negative code. */
+int task_fire_timers(struct task *task);
+int64_t task_next_timer_ms(const struct task *task);
+int64_t task_now_ms(struct task *task);
+
+/* ---- outputs (output.c) ---- */
+int task_make_outputs(struct task *task, struct weir_error *err);
+void task_free_outputs(struct task *task);
+int task_push_control(struct task *task, enum frame_kind kind, const void *payload, uint32_t size_bytes);
+/* Moves queued frames into rings, as far as there is room. */
+void task_drain_overflow(struct task *task);
+/* Whether every output ring has room for a gulp again; asks to be rung when it has. */
+bool task_outputs_roomy(struct task *task);
+
+/* ---- batch (batch.c) ---- */
+int batch_commit(struct task *task);
+int commit_area_attach(struct task *task, struct weir_error *err);
+size_t commit_area_bytes(unsigned ring_count);
+
+/* ---- inputs (input.c) ---- */
+/* Processes up to one batch from one input ring. WEIR_OK: something was done; WEIR_IDLE; negative: failed. */
+int input_turn(struct task *task);
+/* A turn of the source: polls it. WEIR_OK, WEIR_IDLE, WEIR_END, negative. */
+int source_turn(struct task *task, uint32_t records_max);
+bool task_has_input(const struct task *task);
+
+/* ---- barrier (barrier.c) ---- */
+/* Payload of FRAME_BARRIER. */
+struct barrier_payload {
+    uint64_t checkpoint_id;
+    uint64_t stop; /* nothing comes after it: the job ends when the checkpoint is complete */
+};
+int barrier_arrived(struct task *task, struct task_input *in, uint64_t checkpoint_id, bool stop);
+int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop);
+/* Gives frozen chunks free again once the snapshot child is done with them. */
+void barrier_release_cut(struct task *task);
+/* Commits what is pending up to checkpoint_id in this task's sinks, and tells its source. */
+int sinks_commit(struct task *task, uint64_t checkpoint_id);
+/* --guarantee=none: there is no checkpoint to wait for at the end. */
+int sinks_commit_without_checkpoint(struct task *task);
+
+/* ---- the snapshot child (snapshot_child.c) ---- */
+/* Forks. The task goes on; WEIR_OK, or the error of fork. */
+int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_error *err);
+
+/* ---- restore (restore.c) ---- */
+int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **ret_manifest,
+                 const struct manifest_task **ret_restored, struct weir_error *err);
+
+/* ---- poison records (poison.c) ---- */
+bool poison_is_diverted(const struct job *job, unsigned node, const struct weir_record *record);
+int poison_divert(struct task *task, const struct weir_record *record);
+uint64_t poison_hash(const void *data, size_t size_bytes);
+
+/* Marks the task as failed, with the text of err, and ends the process. */
+_Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged);
+
+#endif

@@ -1,0 +1,154 @@
+#include "shm/ring.h"
+
+#include "shm/region.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int ring_create(const char *name, uint64_t capacity_bytes, int *ret_fd, struct weir_error *err)
+{
+    if (capacity_bytes < RING_BYTES_MIN || capacity_bytes > RING_BYTES_MAX || (capacity_bytes & (capacity_bytes - 1)) != 0)
+        return error_set(err, WEIR_EINVAL, "ring '%s': %llu bytes: it takes a power of two from 64 KiB to 1 GiB", name,
+                         (unsigned long long)capacity_bytes);
+    int fd = -1;
+    int code = region_create(name, SHM_PAGE_BYTES + capacity_bytes, true, &fd, err);
+    if (code != WEIR_OK)
+        return code;
+    struct ring_shared *shared;
+    code = ring_map_control(fd, &shared, err);
+    if (code != WEIR_OK) {
+        close(fd);
+        return code;
+    }
+    shared->capacity_bytes = capacity_bytes;
+    shared->magic = RING_MAGIC;
+    region_unmap(shared, SHM_PAGE_BYTES);
+    *ret_fd = fd;
+    return WEIR_OK;
+}
+
+int ring_map_control(int fd, struct ring_shared **ret_shared, struct weir_error *err)
+{
+    void *address;
+    int code = region_map(fd, 0, SHM_PAGE_BYTES, &address, err);
+    if (code == WEIR_OK)
+        *ret_shared = address;
+    return code;
+}
+
+int ring_reset(int fd, struct weir_error *err)
+{
+    struct ring_shared *shared;
+    int code = ring_map_control(fd, &shared, err);
+    if (code != WEIR_OK)
+        return code;
+    uint64_t capacity_bytes = shared->capacity_bytes;
+    memset(shared, 0, sizeof *shared);
+    shared->capacity_bytes = capacity_bytes;
+    shared->magic = RING_MAGIC;
+    region_unmap(shared, SHM_PAGE_BYTES);
+    return WEIR_OK;
+}
+
+int ring_poison(struct ring_shared *shared)
+{
+    atomic_store_explicit(&shared->poisoned, 1, memory_order_relaxed);
+    return WEIR_ECORRUPT;
+}
+
+bool ring_refresh_tail(struct ring_producer *p, uint64_t frame_bytes)
+{
+    uint64_t tail = atomic_load_explicit(&p->shared->tail, memory_order_acquire);
+    if (tail > p->head_published || p->head - tail > p->capacity_bytes) {
+        ring_poison(p->shared); /* a tail beyond the head: the consumer is not to be trusted; no room, for ever */
+        return false;
+    }
+    p->tail_cached = tail;
+    return ring_free_bytes(p) >= frame_bytes;
+}
+
+/* Reads the control page once, checks it, and maps the ring. */
+static int attach(int fd, struct ring_shared **ret_shared, uint64_t *ret_capacity_bytes, struct weir_error *err)
+{
+    struct ring_shared *shared;
+    int code = ring_map_control(fd, &shared, err);
+    if (code != WEIR_OK)
+        return code;
+    uint64_t capacity_bytes = shared->capacity_bytes;
+    uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
+    uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+    bool sound = shared->magic == RING_MAGIC && capacity_bytes >= RING_BYTES_MIN && capacity_bytes <= RING_BYTES_MAX &&
+                 (capacity_bytes & (capacity_bytes - 1)) == 0 && tail <= head && head - tail <= capacity_bytes &&
+                 ((head | tail) & 7) == 0;
+    region_unmap(shared, SHM_PAGE_BYTES);
+    if (!sound)
+        return error_set(err, WEIR_ECORRUPT, "ring: its control page contradicts itself");
+    void *address;
+    code = region_map_twice(fd, SHM_PAGE_BYTES, capacity_bytes, &address, err);
+    if (code != WEIR_OK)
+        return code;
+    if (madvise(address, SHM_PAGE_BYTES + 2 * capacity_bytes, MADV_DONTFORK) != 0) {
+        code = error_set_errno(err, errno, "ring: MADV_DONTFORK");
+        region_unmap(address, SHM_PAGE_BYTES + 2 * capacity_bytes);
+        return code;
+    }
+    *ret_shared = address;
+    *ret_capacity_bytes = capacity_bytes;
+    return WEIR_OK;
+}
+
+int ring_producer_attach(struct ring_producer *p, int fd, struct weir_error *err)
+{
+    struct ring_shared *shared;
+    uint64_t capacity_bytes;
+    int code = attach(fd, &shared, &capacity_bytes, err);
+    if (code != WEIR_OK)
+        return code;
+    uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
+    *p = (struct ring_producer){
+        .data = (unsigned char *)shared + SHM_PAGE_BYTES,
+        .shared = shared,
+        .capacity_bytes = capacity_bytes,
+        .index_mask = capacity_bytes - 1,
+        .head = head,
+        .head_published = head,
+        .tail_cached = atomic_load_explicit(&shared->tail, memory_order_acquire),
+        .record_count = atomic_load_explicit(&shared->records, memory_order_relaxed),
+    };
+    return WEIR_OK;
+}
+
+int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err)
+{
+    struct ring_shared *shared;
+    uint64_t capacity_bytes;
+    int code = attach(fd, &shared, &capacity_bytes, err);
+    if (code != WEIR_OK)
+        return code;
+    uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+    *c = (struct ring_consumer){
+        .data = (const unsigned char *)shared + SHM_PAGE_BYTES,
+        .shared = shared,
+        .capacity_bytes = capacity_bytes,
+        .index_mask = capacity_bytes - 1,
+        .tail = tail,
+        .tail_released = tail,
+        .head_cached = tail,
+    };
+    return WEIR_OK;
+}
+
+void ring_producer_detach(struct ring_producer *p)
+{
+    if (p->shared != NULL)
+        region_unmap(p->shared, SHM_PAGE_BYTES + 2 * p->capacity_bytes);
+    *p = (struct ring_producer){0};
+}
+
+void ring_consumer_detach(struct ring_consumer *c)
+{
+    if (c->shared != NULL)
+        region_unmap(c->shared, SHM_PAGE_BYTES + 2 * c->capacity_bytes);
+    *c = (struct ring_consumer){0};
+}

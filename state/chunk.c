@@ -1,0 +1,485 @@
+#include "state/chunk.h"
+
+#include "base/bytes.h"
+#include "base/kill_point.h"
+#include "shm/region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHUNK_MAGIC UINT64_C(0x6b6e756863726577) /* "werchunk" */
+#define CHUNK_VERSION 1
+#define PAGE_BYTES UINT64_C(4096)
+#define HUGE_BYTES (UINT64_C(2) << 20)
+/* Memory is taken in steps of an eighth of what there is: few calls, and a pause of under a millisecond or so for each. */
+#define STEP_BYTES_MIN (UINT64_C(256) << 10)
+#define STEP_BYTES_MAX (UINT64_C(4) << 20)
+#define FIFO_STEP 4096u /* entries */
+
+/* ------------------------------------------------------------------------------------------------ the file ------ */
+
+static uint64_t next_power_of_two(uint64_t value)
+{
+    uint64_t power = 1;
+    while (power < value)
+        power <<= 1;
+    return power;
+}
+
+static void lay_out(struct chunk_header *header, uint64_t limit_bytes, uint64_t engine_bytes)
+{
+    uint64_t chunks = (limit_bytes >> CHUNK_SHIFT) + 1; /* physical chunk 0 is never used */
+    uint64_t table_bytes = align_up(chunks * sizeof(uint32_t), PAGE_BYTES);
+    uint64_t fifo_entries = next_power_of_two(chunks);
+    header->magic = CHUNK_MAGIC;
+    header->version = CHUNK_VERSION;
+    header->chunk_shift = CHUNK_SHIFT;
+    header->limit_bytes = limit_bytes;
+    header->chunks_max = (uint32_t)chunks;
+    header->fifo_mask = (uint32_t)(fifo_entries - 1);
+    header->engine_offset = PAGE_BYTES;
+    header->engine_bytes = align_up(engine_bytes, PAGE_BYTES);
+    header->live_offset = header->engine_offset + header->engine_bytes;
+    header->frozen_offset = header->live_offset + table_bytes;
+    header->fifo_offset = header->frozen_offset + CHUNK_CUTS_MAX * table_bytes;
+    header->pool_offset = align_up(header->fifo_offset + fifo_entries * sizeof(uint32_t), HUGE_BYTES);
+    header->file_bytes = align_up(header->pool_offset + (chunks << CHUNK_SHIFT), PAGE_BYTES);
+}
+
+static unsigned char *region_base(const struct chunk_region *region) { return (unsigned char *)region->header; }
+
+/* Gives [offset, offset + size_bytes) memory now, so that a lack of it is an error here and not a SIGBUS later. By way of the mapping
+ * where the kernel can (5.14), since only that makes huge pages where they are merely advised. */
+static int back_bytes(struct chunk_region *region, uint64_t offset, uint64_t size_bytes, struct weir_error *err)
+{
+    uint64_t first = offset & ~(PAGE_BYTES - 1);
+    uint64_t end = align_up(offset + size_bytes, PAGE_BYTES);
+    int errno_value;
+    do {
+        if (madvise(region_base(region) + first, end - first, MADV_POPULATE_WRITE) == 0)
+            return WEIR_OK;
+        errno_value = errno;
+    } while (errno_value == EINTR || errno_value == EAGAIN);
+    if (errno_value == EINVAL) {
+        if (fallocate(region->fd, 0, (off_t)first, (off_t)(end - first)) == 0)
+            return WEIR_OK;
+        errno_value = errno;
+    }
+    if (errno_value == EFAULT)
+        errno_value = ENOMEM;
+    return error_set_errno(err, errno_value, "state: no memory for %llu KiB more", (unsigned long long)((end - first) >> 10));
+}
+
+static void set_addresses(struct chunk_region *region, unsigned char *base)
+{
+    region->header = (struct chunk_header *)(void *)base;
+    region->table = (uint32_t *)(void *)(base + region->header->live_offset);
+    region->fifo = (uint32_t *)(void *)(base + region->header->fifo_offset);
+    region->pool = base + region->header->pool_offset;
+    uint64_t pool_bytes = (region->header->file_bytes - region->header->pool_offset) & ~(PAGE_BYTES - 1);
+    (void)madvise(region->pool, pool_bytes, MADV_HUGEPAGE); /* only advice: refused where huge pages are not built in */
+}
+
+static int check_limit(uint64_t limit_bytes, struct weir_error *err)
+{
+    if (limit_bytes >= CHUNK_LIMIT_BYTES_MIN && limit_bytes <= CHUNK_LIMIT_BYTES_MAX)
+        return WEIR_OK;
+    return error_set(err, WEIR_EINVAL, "--state-limit: %llu bytes is not between %llu and %llu", (unsigned long long)limit_bytes,
+                     (unsigned long long)CHUNK_LIMIT_BYTES_MIN, (unsigned long long)CHUNK_LIMIT_BYTES_MAX);
+}
+
+int chunk_region_create(struct chunk_region *region, const char *name, uint64_t limit_bytes, uint64_t engine_bytes,
+                        struct weir_error *err)
+{
+    *region = (struct chunk_region){.fd = -1};
+    int code = check_limit(limit_bytes, err);
+    if (code != WEIR_OK)
+        return code;
+    struct chunk_header header = {0};
+    lay_out(&header, limit_bytes, engine_bytes);
+    void *base = NULL;
+    int fd = -1;
+    code = region_create(name, header.file_bytes, false, &fd, err);
+    if (code != WEIR_OK)
+        return code;
+    code = region_map(fd, 0, header.file_bytes, &base, err);
+    if (code != WEIR_OK) {
+        close(fd);
+        return code;
+    }
+    *region = (struct chunk_region){.header = base, .fd = fd};
+    code = back_bytes(region, 0, header.live_offset, err);
+    if (code != WEIR_OK) {
+        region_unmap(base, header.file_bytes);
+        close(fd);
+        *region = (struct chunk_region){.fd = -1};
+        return code;
+    }
+    header.marks.physical_mark = 1;
+    header.physical_backed = 1;
+    memcpy(base, &header, sizeof header);
+    set_addresses(region, base);
+    return WEIR_OK;
+}
+
+static int verify_header(const struct chunk_header *header, uint64_t file_bytes, struct weir_error *err)
+{
+    if (header->magic != CHUNK_MAGIC)
+        return error_set(err, WEIR_ECORRUPT, "state region: it does not begin with the magic number of one");
+    if (header->version != CHUNK_VERSION || header->chunk_shift != CHUNK_SHIFT)
+        return error_set(err, WEIR_EVERSION, "state region: version %u with chunks of 2^%u bytes, expected %u and 2^%u",
+                         header->version, header->chunk_shift, CHUNK_VERSION, CHUNK_SHIFT);
+    struct chunk_header expected = {0};
+    if (check_limit(header->limit_bytes, NULL) == WEIR_OK && header->engine_bytes <= file_bytes)
+        lay_out(&expected, header->limit_bytes, header->engine_bytes);
+    if (memcmp(header, &expected, offsetof(struct chunk_header, physical_backed)) != 0 || header->file_bytes != file_bytes)
+        return error_set(err, WEIR_ECORRUPT, "state region: its header does not describe a file of %llu bytes",
+                         (unsigned long long)file_bytes);
+    return WEIR_OK;
+}
+
+int chunk_region_map(struct chunk_region *region, int fd, struct weir_error *err)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return error_set_errno(err, errno, "state region: fstat");
+    if (status.st_size < (off_t)PAGE_BYTES)
+        return error_set(err, WEIR_ECORRUPT, "state region: only %lld bytes", (long long)status.st_size);
+    void *base = NULL;
+    uint64_t file_bytes = (uint64_t)status.st_size;
+    int code = region_map(fd, 0, file_bytes, &base, err);
+    if (code != WEIR_OK)
+        return code;
+    code = verify_header(base, file_bytes, err);
+    if (code != WEIR_OK) {
+        region_unmap(base, file_bytes);
+        return code;
+    }
+    region->fd = fd;
+    set_addresses(region, base);
+    return WEIR_OK;
+}
+
+void chunk_region_unmap(struct chunk_region *region)
+{
+    if (region->header == NULL)
+        return;
+    region_unmap(region->header, region->header->file_bytes);
+    *region = (struct chunk_region){.fd = region->fd};
+}
+
+void chunk_region_destroy(struct chunk_region *region)
+{
+    bool zeroed = region->header == NULL && region->fd == 0; /* never made: 0 is not its descriptor */
+    chunk_region_unmap(region);
+    if (region->fd >= 0 && !zeroed)
+        close(region->fd);
+    region->fd = -1;
+}
+
+void chunk_region_reset(struct chunk_region *region)
+{
+    struct chunk_header *header = region->header;
+    memset(region->table, 0, header->marks.logical_mark * sizeof *region->table);
+    header->marks = (struct chunk_marks){.physical_mark = 1};
+    memset(header->cuts, 0, sizeof header->cuts);
+    atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed);
+}
+
+void *chunk_engine_area(const struct chunk_region *region, uint64_t *ret_size_bytes)
+{
+    if (ret_size_bytes != NULL)
+        *ret_size_bytes = region->header->engine_bytes;
+    return region_base(region) + region->header->engine_offset;
+}
+
+/* ------------------------------------------------------------------------------------------------ memory -------- */
+
+static int back_tables(struct chunk_region *region, uint64_t entries, struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    uint64_t per_page = PAGE_BYTES / sizeof(uint32_t);
+    uint64_t end = u64_min(align_up(entries, per_page), align_up(header->chunks_max, per_page));
+    if (end <= header->logical_backed)
+        return WEIR_OK;
+    uint64_t table_bytes = (header->fifo_offset - header->frozen_offset) / CHUNK_CUTS_MAX;
+    for (unsigned i = 0; i <= CHUNK_CUTS_MAX; i++) { /* the live one is followed by the frozen ones */
+        uint64_t offset = header->live_offset + i * table_bytes + header->logical_backed * sizeof(uint32_t);
+        int code = back_bytes(region, offset, (end - header->logical_backed) * sizeof(uint32_t), err);
+        if (code != WEIR_OK)
+            return code;
+    }
+    header->logical_backed = (uint32_t)end;
+    return WEIR_OK;
+}
+
+static int back_fifo(struct chunk_region *region, struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    while (header->marks.retire_tail + 1024 > header->fifo_backed) {
+        uint64_t end = u64_min(header->fifo_backed + FIFO_STEP, (uint64_t)header->fifo_mask + 1);
+        int code = back_bytes(region, header->fifo_offset + header->fifo_backed * sizeof(uint32_t),
+                              (end - header->fifo_backed) * sizeof(uint32_t), err);
+        if (code != WEIR_OK)
+            return code;
+        header->fifo_backed = end > header->fifo_mask ? UINT64_MAX : end; /* from then on it only wraps */
+    }
+    return WEIR_OK;
+}
+
+static int back_pool(struct chunk_region *region, uint64_t chunks, struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    uint64_t step_bytes = ((uint64_t)header->physical_backed << CHUNK_SHIFT) / 8;
+    step_bytes = u64_min(u64_max(step_bytes, STEP_BYTES_MIN), STEP_BYTES_MAX);
+    uint64_t end = header->physical_backed + u64_max(chunks, step_bytes >> CHUNK_SHIFT);
+    end = u64_min(end, header->chunks_max);
+    int code = back_tables(region, end, err);
+    if (code == WEIR_OK)
+        code = back_bytes(region, header->pool_offset + ((uint64_t)header->physical_backed << CHUNK_SHIFT),
+                          (end - header->physical_backed) << CHUNK_SHIFT, err);
+    if (code == WEIR_OK)
+        header->physical_backed = (uint32_t)end;
+    return code;
+}
+
+static int limit_reached(const struct chunk_region *region, struct weir_error *err)
+{
+    struct chunk_usage usage;
+    chunk_usage(region, &usage);
+    return error_set(err, WEIR_ELIMIT,
+                     "state: the limit of %llu KiB is reached (%llu KiB of state, %llu KiB held for the checkpoint in progress): "
+                     "raise --state-limit",
+                     (unsigned long long)(usage.limit_bytes >> 10), (unsigned long long)(usage.live_bytes >> 10),
+                     (unsigned long long)(usage.frozen_bytes >> 10));
+}
+
+/* Exactly `wanted`, none to spare. */
+static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    uint64_t available = chunk_available(region);
+    int code = back_fifo(region, err);
+    if (code != WEIR_OK || available >= wanted)
+        return code;
+    if (wanted - available > header->chunks_max - header->physical_backed)
+        return limit_reached(region, err);
+    return back_pool(region, wanted - available, err);
+}
+
+int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
+{
+    return reserve(region, (uint64_t)count + CHUNK_SPARE, err);
+}
+
+/* ------------------------------------------------------------------------------------------------ chunks -------- */
+
+static uint32_t take_physical(struct chunk_region *region)
+{
+    struct chunk_marks *marks = &region->header->marks;
+    if (marks->free_head < marks->release_pos)
+        return region->fifo[marks->free_head++ & region->header->fifo_mask];
+    CHECK(marks->physical_mark < region->header->physical_backed); /* somebody did not reserve */
+    return marks->physical_mark++;
+}
+
+static void retire_physical(struct chunk_region *region, uint32_t physical)
+{
+    struct chunk_header *header = region->header;
+    CHECK(header->marks.retire_tail < header->fifo_backed);
+    region->fifo[header->marks.retire_tail & header->fifo_mask] = physical;
+    header->marks.retire_tail++;
+    if (header->cuts[0].live == 0)
+        header->marks.release_pos = header->marks.retire_tail;
+}
+
+/* Whether the live cut still refers to the bytes of a chunk that was not written since. */
+static bool cut_needs(const struct chunk_region *region, uint32_t logical)
+{
+    if (region->header->cuts[0].live == 0)
+        return false;
+    /* Acquire: the reader's loads of this chunk happened before its release store, so they do not see what is written next. */
+    return logical >= atomic_load_explicit(&region->header->cut_gathered, memory_order_acquire);
+}
+
+void *chunk_first_write(struct chunk_region *region, uint32_t logical)
+{
+    uint32_t entry = region->table[logical];
+    CHECK((entry & CHUNK_ID_MASK) != 0 && (entry & CHUNK_UNUSED) == 0);
+    if (!cut_needs(region, logical)) {
+        region->header->counters.copies_spared += region->header->cuts[0].live;
+        region->table[logical] = entry | CHUNK_WRITTEN;
+        return chunk_physical(region, entry);
+    }
+    uint32_t physical = take_physical(region);
+    memcpy(chunk_physical(region, physical), chunk_physical(region, entry), CHUNK_BYTES);
+    region->header->counters.copied++;
+    KILL_POINT(t8);
+    atomic_signal_fence(memory_order_release); /* a copy that is whole, before the switch: for whoever takes over */
+    region->table[logical] = physical | CHUNK_WRITTEN;
+    KILL_POINT(t9);
+    retire_physical(region, entry & CHUNK_ID_MASK);
+    return chunk_physical(region, physical);
+}
+
+static uint32_t take_logical(struct chunk_region *region)
+{
+    struct chunk_marks *marks = &region->header->marks;
+    uint32_t logical = marks->logical_free;
+    if (logical != 0) {
+        CHECK((region->table[logical] & CHUNK_UNUSED) != 0);
+        marks->logical_free = region->table[logical] & CHUNK_ID_MASK;
+    } else {
+        logical = marks->logical_mark;
+        CHECK(logical < region->header->logical_backed);
+        marks->logical_mark++;
+    }
+    marks->logical_count++;
+    return logical;
+}
+
+uint32_t chunk_alloc(struct chunk_region *region)
+{
+    uint32_t physical = take_physical(region);
+    memset(chunk_physical(region, physical), 0, CHUNK_BYTES);
+    uint32_t logical = take_logical(region);
+    state_before_change(region, &region->table[logical], sizeof region->table[logical]);
+    region->table[logical] = physical | CHUNK_WRITTEN;
+    return logical;
+}
+
+void chunk_free(struct chunk_region *region, uint32_t logical)
+{
+    struct chunk_marks *marks = &region->header->marks;
+    uint32_t entry = region->table[logical];
+    CHECK(logical != 0 && (entry & CHUNK_ID_MASK) != 0 && (entry & CHUNK_UNUSED) == 0);
+    state_before_change(region, &region->table[logical], sizeof region->table[logical]);
+    region->table[logical] = CHUNK_UNUSED | marks->logical_free;
+    marks->logical_free = logical;
+    marks->logical_count--;
+    retire_physical(region, entry & CHUNK_ID_MASK);
+}
+
+/* ------------------------------------------------------------------------------------------------ cuts ---------- */
+
+static uint32_t *frozen_table(const struct chunk_region *region)
+{
+    return (uint32_t *)(void *)(region_base(region) + region->header->frozen_offset);
+}
+
+void chunk_cut(struct chunk_region *region, uint64_t number)
+{
+    struct chunk_header *header = region->header;
+    struct chunk_cut *cut = &header->cuts[0];
+    CHECK(cut->live == 0);
+    uint32_t *restrict frozen = frozen_table(region);
+    uint32_t *restrict live = region->table;
+    uint32_t written_count = 0;
+    for (uint32_t i = 0; i < header->marks.logical_mark; i++) {
+        uint32_t entry = live[i];
+        frozen[i] = entry;
+        live[i] = entry & ~CHUNK_WRITTEN;
+        written_count += entry >> 31;
+    }
+    *cut = (struct chunk_cut){.number = number,
+                              .retire_tail = header->marks.retire_tail,
+                              .logical_mark = header->marks.logical_mark,
+                              .chunk_count = header->marks.logical_count,
+                              .written_count = written_count};
+    atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed); /* no reader exists yet */
+    cut->live = 1;
+    header->counters.cuts++;
+}
+
+void chunk_cut_release(struct chunk_region *region)
+{
+    struct chunk_header *header = region->header;
+    CHECK(header->cuts[0].live == 1);
+    header->cuts[0].live = 0;
+    header->marks.release_pos = header->marks.retire_tail;
+}
+
+const struct chunk_cut *chunk_cut_live(const struct chunk_region *region)
+{
+    return region->header->cuts[0].live == 1 ? &region->header->cuts[0] : NULL;
+}
+
+bool chunk_cut_next(const struct chunk_region *region, uint32_t *logical, struct chunk_frozen *ret_chunk)
+{
+    const uint32_t *frozen = frozen_table(region);
+    uint32_t end = region->header->cuts[0].logical_mark;
+    for (uint32_t i = *logical; i < end; i++) {
+        if ((frozen[i] & CHUNK_UNUSED) != 0 || (frozen[i] & CHUNK_ID_MASK) == 0)
+            continue;
+        *ret_chunk = (struct chunk_frozen){i, (frozen[i] & CHUNK_WRITTEN) != 0, chunk_physical(region, frozen[i])};
+        *logical = i + 1;
+        return true;
+    }
+    *logical = end;
+    return false;
+}
+
+void chunk_cut_gathered(struct chunk_region *region, uint32_t logical)
+{
+    CHECK(logical >= atomic_load_explicit(&region->header->cut_gathered, memory_order_relaxed));
+    /* Release: pairs with the acquire in cut_needs(). */
+    atomic_store_explicit(&region->header->cut_gathered, logical, memory_order_release);
+}
+
+/* ------------------------------------------------------------------------------------------------ loading ------- */
+
+int chunk_restore(struct chunk_region *region, uint32_t logical, const void *bytes, struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    CHECK(header->cuts[0].live == 0);
+    if (logical >= CHUNK_UNUSED)
+        return error_set(err, WEIR_ECORRUPT, "state image: chunk %u is not a possible one", logical);
+    if (logical >= header->chunks_max)
+        return error_set(err, WEIR_ELIMIT, "state image: chunk %u is beyond the limit of %llu KiB: raise --state-limit", logical,
+                         (unsigned long long)(header->limit_bytes >> 10));
+    int code = reserve(region, 1, err); /* what fitted once fits again: the spare ones are not asked for */
+    if (code == WEIR_OK)
+        code = back_tables(region, (uint64_t)logical + 1, err);
+    if (code != WEIR_OK)
+        return code;
+    if (region->table[logical] != 0)
+        return error_set(err, WEIR_ECORRUPT, "state image: chunk %u is there twice", logical);
+    uint32_t physical = take_physical(region);
+    memcpy(chunk_physical(region, physical), bytes, CHUNK_BYTES);
+    region->table[logical] = physical | CHUNK_WRITTEN;
+    header->marks.logical_count++;
+    if (logical >= header->marks.logical_mark)
+        header->marks.logical_mark = logical + 1;
+    return WEIR_OK;
+}
+
+void chunk_restore_finish(struct chunk_region *region, bool written)
+{
+    struct chunk_marks *marks = &region->header->marks;
+    marks->logical_free = 0;
+    for (uint32_t i = marks->logical_mark; i-- > 0;) {
+        if (region->table[i] == 0 && i > 0) {
+            region->table[i] = CHUNK_UNUSED | marks->logical_free;
+            marks->logical_free = i;
+        } else if (!written) {
+            region->table[i] &= ~CHUNK_WRITTEN;
+        }
+    }
+}
+
+void chunk_usage(const struct chunk_region *region, struct chunk_usage *ret_usage)
+{
+    const struct chunk_header *header = region->header;
+    const struct chunk_marks *marks = &header->marks;
+    *ret_usage = (struct chunk_usage){
+        .live_bytes = (uint64_t)marks->logical_count << CHUNK_SHIFT,
+        .frozen_bytes = (marks->retire_tail - marks->release_pos) << CHUNK_SHIFT,
+        .free_bytes = (marks->release_pos - marks->free_head) << CHUNK_SHIFT,
+        .backed_bytes = (uint64_t)(header->physical_backed - 1) << CHUNK_SHIFT,
+        .limit_bytes = header->limit_bytes,
+        .copied_chunks = header->counters.copied,
+    };
+}

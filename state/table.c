@@ -1,0 +1,534 @@
+#include "state/table.h"
+
+#include "base/bytes.h"
+#include "state/table_bucket.h"
+#include "state/table_directory.h"
+
+#include <stdlib.h>
+
+#define PREFETCH_GROUP 32
+/* Buckets fewer than this stay in the second-level cache by themselves. */
+#define PREFETCH_BUCKETS_MIN 96
+/* A bucket may be so many bits deeper than if all were equally deep; beyond, it gets overflow chunks, up to CHAIN_SPLIT of them before it
+ * goes deeper all the same, and CHAIN_MAX where nothing separates its rows. */
+#define DEPTH_SLACK 4
+#define CHAIN_SPLIT 4
+#define CHAIN_MAX 256
+
+/* ------------------------------------------------------------------------------------------------ open ---------- */
+
+static void set_shape(struct table *table, uint32_t key_bytes, uint32_t row_bytes)
+{
+    table->key_bytes = key_bytes;
+    table->row_bytes = row_bytes;
+    uint32_t slots = (CHUNK_BYTES - BUCKET_TAGS_OFFSET - BUCKET_GROUP) / (row_bytes + 1);
+    while (align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, 8) + (uint64_t)slots * row_bytes > CHUNK_BYTES)
+        slots--;
+    table->slot_count = slots;
+    table->rows_offset = (uint32_t)align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, 8);
+    table->home_count = slots <= BUCKET_GROUP ? 1 : slots - slots / 16; /* few rows: all tags are one group, any slot will do */
+    table->count_max = slots <= BUCKET_GROUP ? slots : slots - slots / 8;
+}
+
+static int verify_root(const struct table_root *root, uint32_t key_bytes, uint32_t row_bytes, struct key_range range,
+                       struct weir_error *err)
+{
+    if (root->row_bytes != row_bytes || root->key_bytes != key_bytes)
+        return error_set(err, WEIR_EMISMATCH, "rows of %u bytes with keys of %u, expected %u and %u", root->row_bytes,
+                         root->key_bytes, row_bytes, key_bytes);
+    if (root->range_first != range.first || root->range_count != range.count)
+        return error_set(err, WEIR_EMISMATCH, "keys of the range %u+%llu, expected %u+%llu", root->range_first,
+                         (unsigned long long)root->range_count, range.first, (unsigned long long)range.count);
+    if (root->top_depth > 31 || root->top_chunk_count > TABLE_TOP_CHUNKS)
+        return error_set(err, WEIR_ECORRUPT, "a table's root is damaged");
+    return WEIR_OK;
+}
+
+int table_open(struct table *table, struct chunk_region *region, uint64_t root_pos, uint32_t key_bytes, uint32_t row_bytes,
+               struct key_range range, struct weir_error *err)
+{
+    if (row_bytes % 8 != 0 || row_bytes < 8 || row_bytes > TABLE_ROW_BYTES_MAX || key_bytes > row_bytes || range.count == 0)
+        return error_set(err, WEIR_EINVAL, "rows of %u bytes with keys of %u: at most %u fit a chunk", row_bytes, key_bytes,
+                         TABLE_ROW_BYTES_MAX);
+    const struct table_root *root = state_read(region, root_pos);
+    if (root->row_bytes == 0) {
+        struct table_root *fresh = state_touch(region, root_pos, sizeof *fresh);
+        *fresh = (struct table_root){.row_bytes = row_bytes, .key_bytes = key_bytes, .range_first = range.first,
+                                     .range_count = range.count};
+        root = fresh;
+    }
+    int code = verify_root(root, key_bytes, row_bytes, range, err);
+    if (code != WEIR_OK)
+        return code;
+    *table = (struct table){.region = region, .root_pos = root_pos, .range_first = range.first};
+    table->range_scale = range.count == 1 ? UINT64_MAX : UINT64_MAX / range.count + (UINT64_MAX % range.count + 1 == range.count);
+    table->bucket_count = root->bucket_count;
+    table->top_depth = root->top_depth;
+    memcpy(table->top, root->top, sizeof table->top);
+    set_shape(table, key_bytes, row_bytes);
+    return WEIR_OK;
+}
+
+static const struct table_root *read_root(const struct table *table) { return state_read(table->region, table->root_pos); }
+
+static struct table_root *touch_root(struct table *table)
+{
+    return state_touch(table->region, table->root_pos, offsetof(struct table_root, top));
+}
+
+uint64_t table_count(const struct table *table) { return read_root(table)->row_count; }
+
+uint64_t table_row_hash(const struct table *table, const void *row)
+{
+    if (table->key_bytes != 0)
+        return key_hash(row, table->key_bytes);
+    uint64_t hash;
+    memcpy(&hash, row, sizeof hash);
+    return hash;
+}
+
+/* ------------------------------------------------------------------------------------------------ find ---------- */
+
+/* Kept apart so that the compiler makes one loop for keys of 8 bytes and one for the others. */
+__attribute__((always_inline)) static inline bool find_key(const struct table *table, uint64_t hash, const void *key,
+                                                           uint32_t key_bytes, uint64_t *ret_pos)
+{
+    unsigned char tag = bucket_tag(hash);
+    uint32_t home = bucket_home(table, hash);
+    for (uint32_t chunk = directory_find(table, hash); chunk != 0;) {
+        const struct bucket *bucket = bucket_read(table, chunk);
+        const unsigned char *tags = bucket_tags(bucket);
+        for (uint32_t slot = home;; slot += BUCKET_GROUP) {
+            struct bucket_matches matches = bucket_match(tags + slot, tag);
+            for (; matches.same != 0; matches.same &= matches.same - 1) {
+                uint32_t offset = bucket_row_offset(table, slot + (uint32_t)__builtin_ctz(matches.same));
+                if (memcmp((const unsigned char *)bucket + offset, key, key_bytes) == 0) {
+                    *ret_pos = state_pos(chunk, offset);
+                    return true;
+                }
+            }
+            if (matches.empty != 0)
+                break;
+        }
+        chunk = bucket->next;
+    }
+    return false;
+}
+
+bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos)
+{
+    DCHECK(table->key_bytes != 0);
+    if (table->key_bytes == 8)
+        return find_key(table, hash, key, 8, ret_pos);
+    return find_key(table, hash, key, table->key_bytes, ret_pos);
+}
+
+static bool match_in_chunk(const struct table *table, uint32_t chunk, uint64_t hash, table_match_fn match, const void *arg,
+                           uint64_t *ret_pos)
+{
+    const struct bucket *bucket = bucket_read(table, chunk);
+    for (uint32_t slot = bucket_home(table, hash);; slot += BUCKET_GROUP) {
+        struct bucket_matches matches = bucket_match(bucket_tags(bucket) + slot, bucket_tag(hash));
+        for (; matches.same != 0; matches.same &= matches.same - 1) {
+            uint32_t offset = bucket_row_offset(table, slot + (uint32_t)__builtin_ctz(matches.same));
+            const unsigned char *row = (const unsigned char *)bucket + offset;
+            if (memcmp(row, &hash, sizeof hash) == 0 && match(arg, row)) {
+                *ret_pos = state_pos(chunk, offset);
+                return true;
+            }
+        }
+        if (matches.empty != 0)
+            return false;
+    }
+}
+
+bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg, uint64_t *ret_pos)
+{
+    DCHECK(table->key_bytes == 0);
+    for (uint32_t chunk = directory_find(table, hash); chunk != 0; chunk = bucket_read(table, chunk)->next)
+        if (match_in_chunk(table, chunk, hash, match, arg, ret_pos))
+            return true;
+    return false;
+}
+
+/* Three passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, tags and row. */
+static void prefetch_group(const struct table *table, const uint64_t *hashes, size_t count)
+{
+    const uint32_t *entries[PREFETCH_GROUP];
+    uint32_t buckets[PREFETCH_GROUP];
+    for (size_t i = 0; i < count; i++) {
+        entries[i] = directory_entry(table, hashes[i]);
+        __builtin_prefetch(entries[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        buckets[i] = *entries[i];
+        __builtin_prefetch(&table->region->table[buckets[i]]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const unsigned char *bucket = chunk_read(table->region, buckets[i]);
+        uint32_t home = bucket_home(table, hashes[i]);
+        __builtin_prefetch(bucket + BUCKET_TAGS_OFFSET + home);
+        __builtin_prefetch(bucket + bucket_row_offset(table, home), 1);
+    }
+}
+
+void table_prefetch(const struct table *table, const uint64_t *hashes, size_t count)
+{
+    if (table->bucket_count < PREFETCH_BUCKETS_MIN)
+        return;
+    for (size_t done = 0; done < count; done += PREFETCH_GROUP)
+        prefetch_group(table, hashes + done, u64_min(count - done, PREFETCH_GROUP));
+}
+
+/* ------------------------------------------------------------------------------------------------ bucket -------- */
+
+static unsigned char *touch_tags(struct table *table, uint32_t chunk, uint32_t slot, uint32_t count)
+{
+    return state_touch(table->region, state_pos(chunk, BUCKET_TAGS_OFFSET + slot), count);
+}
+
+static void add_to_count(struct table *table, uint32_t chunk, int difference)
+{
+    struct bucket *bucket = state_touch(table->region, state_pos(chunk, 0), sizeof *bucket);
+    bucket->count = (uint16_t)(bucket->count + difference);
+}
+
+bool bucket_place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *ret_slot)
+{
+    const struct bucket *bucket = bucket_read(table, chunk);
+    if (bucket->count >= table->count_max)
+        return false;
+    const unsigned char *tags = bucket_tags(bucket);
+    uint32_t slot = bucket_home(table, hash);
+    while (slot < table->slot_count && tags[slot] != 0)
+        slot++;
+    if (slot >= table->slot_count)
+        return false;
+    *touch_tags(table, chunk, slot, 1) = bucket_tag(hash);
+    add_to_count(table, chunk, 1);
+    *ret_slot = slot;
+    return true;
+}
+
+/* The next row behind `slot` that may move into it: one whose home is not behind it. slot_count: none. */
+static uint32_t row_to_move_up(const struct table *table, const struct bucket *bucket, uint32_t slot)
+{
+    const unsigned char *tags = bucket_tags(bucket);
+    for (uint32_t i = slot + 1; i < table->slot_count && tags[i] != 0; i++) {
+        uint64_t hash = table_row_hash(table, (const unsigned char *)bucket + bucket_row_offset(table, i));
+        if (bucket_home(table, hash) <= slot)
+            return i;
+    }
+    return table->slot_count;
+}
+
+void bucket_take_out(struct table *table, uint32_t chunk, uint32_t slot)
+{
+    add_to_count(table, chunk, -1);
+    for (;;) {
+        const struct bucket *bucket = bucket_read(table, chunk);
+        uint32_t from = row_to_move_up(table, bucket, slot);
+        if (from == table->slot_count)
+            break;
+        unsigned char *to = state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)), table->row_bytes);
+        memcpy(to, state_read(table->region, state_pos(chunk, bucket_row_offset(table, from))), table->row_bytes);
+        *touch_tags(table, chunk, slot, 1) = bucket_tags(bucket_read(table, chunk))[from];
+        slot = from;
+    }
+    *touch_tags(table, chunk, slot, 1) = 0;
+    memset(state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)), table->row_bytes), 0, table->row_bytes);
+}
+
+static void set_next(struct table *table, uint32_t chunk, uint32_t next)
+{
+    ((struct bucket *)state_touch(table->region, state_pos(chunk, 0), sizeof(struct bucket)))->next = next;
+}
+
+/* Places a hash in the chain that starts at `chunk`; 0 where no chunk of it has room. */
+static uint32_t chain_place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *ret_slot)
+{
+    for (; chunk != 0; chunk = bucket_read(table, chunk)->next)
+        if (bucket_place(table, chunk, hash, ret_slot))
+            return chunk;
+    return 0;
+}
+
+static uint32_t chain_length(const struct table *table, uint32_t chunk)
+{
+    uint32_t length = 0;
+    for (; chunk != 0; chunk = bucket_read(table, chunk)->next)
+        length++;
+    return length;
+}
+
+/* An overflow chunk, second in the chain. */
+static uint32_t chain_extend(struct table *table, uint32_t bucket)
+{
+    uint32_t chunk = chunk_alloc(table->region);
+    set_next(table, chunk, bucket_read(table, bucket)->next);
+    set_next(table, bucket, chunk);
+    return chunk;
+}
+
+/* ------------------------------------------------------------------------------------------------ splitting ----- */
+
+static void *row_touch(struct table *table, uint32_t chunk, uint32_t slot)
+{
+    return state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)), table->row_bytes);
+}
+
+/* Copies the rows of a chunk behind one another; returns how many. */
+static uint32_t copy_rows(const struct table *table, uint32_t chunk, unsigned char *to)
+{
+    const struct bucket *bucket = bucket_read(table, chunk);
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < table->slot_count; slot++) {
+        if (bucket_tags(bucket)[slot] == 0)
+            continue;
+        memcpy(to + (size_t)count * table->row_bytes, (const unsigned char *)bucket + bucket_row_offset(table, slot),
+               table->row_bytes);
+        count++;
+    }
+    CHECK(count == bucket->count);
+    return count;
+}
+
+/* All rows of a chain, into memory of the caller's. */
+static uint32_t copy_chain(const struct table *table, uint32_t chunk, unsigned char *rows)
+{
+    uint32_t count = 0;
+    for (; chunk != 0; chunk = bucket_read(table, chunk)->next)
+        count += copy_rows(table, chunk, rows + (size_t)count * table->row_bytes);
+    return count;
+}
+
+/* Leaves an empty bucket without overflow chunks. */
+static void empty_chain(struct table *table, uint32_t bucket, uint32_t depth)
+{
+    for (uint32_t chunk = bucket_read(table, bucket)->next; chunk != 0;) {
+        uint32_t next = bucket_read(table, chunk)->next;
+        chunk_free(table->region, chunk);
+        chunk = next;
+    }
+    struct bucket *head = state_touch(table->region, state_pos(bucket, 0), CHUNK_BYTES);
+    memset(head, 0, CHUNK_BYTES);
+    head->depth = (uint8_t)depth;
+}
+
+static void place_row(struct table *table, uint32_t bucket, uint64_t hash, const void *row)
+{
+    uint32_t slot = 0;
+    uint32_t chunk = chain_place(table, bucket, hash, &slot);
+    if (chunk == 0) {
+        chunk = chain_extend(table, bucket);
+        CHECK(bucket_place(table, chunk, hash, &slot));
+    }
+    memcpy(row_touch(table, chunk, slot), row, table->row_bytes);
+}
+
+static void place_rows(struct table *table, const uint32_t *buckets, uint32_t bit, const unsigned char *rows, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const unsigned char *row = rows + (size_t)i * table->row_bytes;
+        uint64_t hash = table_row_hash(table, row);
+        place_row(table, buckets[(directory_position(table, hash) & bit) != 0], hash, row);
+    }
+}
+
+/* The bucket that `hash` belongs to becomes two. */
+static int split_bucket(struct table *table, uint64_t hash, uint32_t bucket, struct weir_error *err)
+{
+    uint32_t length = chain_length(table, bucket);
+    int code = chunk_reserve(table->region, directory_split_chunks(table) + 2 * length + 4, err);
+    if (code != WEIR_OK)
+        return code;
+    unsigned char *rows = malloc((size_t)length * table->slot_count * table->row_bytes);
+    if (rows == NULL)
+        return error_set(err, WEIR_ENOMEM, "state: no memory to split a bucket of %u chunks", length);
+    uint32_t count = copy_chain(table, bucket, rows);
+    uint32_t depth = bucket_read(table, bucket)->depth;
+    empty_chain(table, bucket, depth + 1);
+    uint32_t upper = chunk_alloc(table->region);
+    ((struct bucket *)state_touch(table->region, state_pos(upper, 0), sizeof(struct bucket)))->depth = (uint8_t)(depth + 1);
+    directory_split(table, directory_position(table, hash), depth, upper);
+    touch_root(table)->bucket_count++;
+    table->bucket_count++;
+    place_rows(table, (uint32_t[2]){bucket, upper}, UINT32_C(1) << (31 - depth), rows, count);
+    table->changes++;
+    free(rows);
+    return WEIR_OK;
+}
+
+/* Whether splitting is the right way to make room in a bucket. */
+static bool should_split(const struct table *table, uint32_t bucket)
+{
+    uint32_t depth = bucket_read(table, bucket)->depth;
+    uint32_t fair_depth = 32 - (uint32_t)__builtin_clz(table->bucket_count);
+    if (!directory_can_split(table, depth))
+        return false;
+    return depth < fair_depth + DEPTH_SLACK || chain_length(table, bucket) >= CHAIN_SPLIT;
+}
+
+static int extend_chain(struct table *table, uint32_t bucket, struct weir_error *err)
+{
+    if (chain_length(table, bucket) >= CHAIN_MAX)
+        return error_set(err, WEIR_ELIMIT, "state: more than %u keys have nearly the same hash",
+                         CHAIN_MAX * table->count_max);
+    int code = chunk_reserve(table->region, 4, err);
+    if (code == WEIR_OK)
+        (void)chain_extend(table, bucket);
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------------ insert -------- */
+
+static int make_first_bucket(struct table *table, struct weir_error *err)
+{
+    int code = chunk_reserve(table->region, 4, err);
+    if (code == WEIR_OK)
+        directory_create(table, chunk_alloc(table->region));
+    return code;
+}
+
+/* Room for `hash`: chunk and slot, the tag set. */
+static int make_room(struct table *table, uint64_t hash, uint32_t *ret_chunk, uint32_t *ret_slot, struct weir_error *err)
+{
+    if (table->bucket_count == 0) {
+        int code = make_first_bucket(table, err);
+        if (code != WEIR_OK)
+            return code;
+    }
+    for (;;) {
+        int code = chunk_reserve(table->region, 4, err);
+        if (code != WEIR_OK)
+            return code;
+        uint32_t bucket = directory_find(table, hash);
+        *ret_chunk = chain_place(table, bucket, hash, ret_slot);
+        if (*ret_chunk != 0)
+            return WEIR_OK;
+        code = should_split(table, bucket) ? split_bucket(table, hash, bucket, err) : extend_chain(table, bucket, err);
+        if (code != WEIR_OK)
+            return code;
+    }
+}
+
+int table_insert(struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos, struct weir_error *err)
+{
+    uint32_t chunk = 0;
+    uint32_t slot = 0;
+    int code = make_room(table, hash, &chunk, &slot, err);
+    if (code != WEIR_OK)
+        return code;
+    unsigned char *row = row_touch(table, chunk, slot);
+    memset(row, 0, table->row_bytes);
+    if (table->key_bytes != 0)
+        memcpy(row, key, table->key_bytes);
+    else
+        memcpy(row, &hash, sizeof hash);
+    touch_root(table)->row_count++;
+    table->changes++;
+    *ret_pos = state_pos(chunk, bucket_row_offset(table, slot));
+    return WEIR_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ remove -------- */
+
+/* Unlinks and frees an overflow chunk that became empty. */
+static void drop_overflow(struct table *table, uint32_t bucket, uint32_t chunk)
+{
+    uint32_t before = bucket;
+    while (bucket_read(table, before)->next != chunk)
+        before = bucket_read(table, before)->next;
+    set_next(table, before, bucket_read(table, chunk)->next);
+    chunk_free(table->region, chunk);
+}
+
+/* Two neighbours that are both nearly empty become one again, so that a table that was large once does not stay so. */
+static void merge_if_small(struct table *table, uint64_t hash, uint32_t bucket)
+{
+    const struct bucket *head = bucket_read(table, bucket);
+    if (head->next != 0 || head->count > table->count_max / 8)
+        return;
+    uint32_t buddy = directory_buddy(table, directory_position(table, hash), head->depth);
+    if (buddy == 0)
+        return;
+    const struct bucket *other = bucket_read(table, buddy);
+    if (other->depth != head->depth || other->next != 0 || other->count > table->count_max / 4)
+        return;
+    unsigned char rows[CHUNK_BYTES];
+    uint32_t count = copy_rows(table, bucket, rows);
+    for (uint32_t i = 0; i < count; i++) {
+        const unsigned char *row = rows + (size_t)i * table->row_bytes;
+        place_row(table, buddy, table_row_hash(table, row), row);
+    }
+    directory_merge(table, directory_position(table, hash), head->depth, buddy);
+    struct bucket *merged = state_touch(table->region, state_pos(buddy, 0), sizeof *merged);
+    merged->depth = (uint8_t)(merged->depth - 1);
+    chunk_free(table->region, bucket);
+    touch_root(table)->bucket_count--;
+    table->bucket_count--;
+}
+
+void table_remove(struct table *table, uint64_t hash, uint64_t pos)
+{
+    uint32_t chunk = state_pos_chunk(pos);
+    uint32_t slot = (state_pos_offset(pos) - table->rows_offset) / table->row_bytes;
+    bucket_take_out(table, chunk, slot);
+    touch_root(table)->row_count--;
+    table->changes++;
+    uint32_t bucket = directory_find(table, hash);
+    if (chunk != bucket && bucket_read(table, chunk)->count == 0)
+        drop_overflow(table, bucket, chunk);
+    merge_if_small(table, hash, bucket);
+}
+
+/* ------------------------------------------------------------------------------------------------ all rows ------ */
+
+void table_cursor_begin(const struct table *table, struct key_range range, struct table_cursor *ret_cursor)
+{
+    const struct table_root *root = read_root(table);
+    uint64_t first = u64_max(range.first, root->range_first);
+    uint64_t end = u64_min(range.first + range.count, root->range_first + root->range_count);
+    *ret_cursor = (struct table_cursor){0};
+    if (table->bucket_count == 0 || first >= end)
+        return;
+    ret_cursor->range = (struct key_range){(uint32_t)first, end - first};
+    ret_cursor->next = directory_position(table, first << 32);
+    ret_cursor->end = (uint64_t)directory_position(table, (end - 1) << 32) + 1;
+}
+
+/* The next chunk with rows: overflow chunks of this bucket, then the bucket behind it. */
+static bool cursor_advance(const struct table *table, struct table_cursor *cursor)
+{
+    cursor->slot = 0;
+    uint32_t next = cursor->bucket != 0 ? bucket_read(table, cursor->bucket)->next : 0;
+    if (next == 0) {
+        if (cursor->next >= cursor->end)
+            return false;
+        next = directory_find_position(table, (uint32_t)cursor->next);
+        uint64_t width = UINT64_C(1) << (32 - bucket_read(table, next)->depth);
+        cursor->next = (cursor->next & ~(width - 1)) + width;
+    }
+    cursor->bucket = next;
+    return true;
+}
+
+bool table_cursor_next(const struct table *table, struct table_cursor *cursor, uint64_t *ret_pos)
+{
+    while (cursor->bucket != 0 || cursor_advance(table, cursor)) {
+        const struct bucket *bucket = bucket_read(table, cursor->bucket);
+        while (cursor->slot < table->slot_count) {
+            uint32_t slot = cursor->slot++;
+            const unsigned char *row = (const unsigned char *)bucket + bucket_row_offset(table, slot);
+            if (bucket_tags(bucket)[slot] == 0)
+                continue;
+            if (key_position(table_row_hash(table, row)) - cursor->range.first >= cursor->range.count)
+                continue;
+            *ret_pos = state_pos(cursor->bucket, bucket_row_offset(table, slot));
+            return true;
+        }
+        if (!cursor_advance(table, cursor))
+            return false;
+    }
+    return false;
+}

@@ -1,0 +1,85 @@
+/*
+ * table_bucket.h - the inside of one bucket of a table: where tags and rows lie, how a key is looked for. Only table*.c include it.
+ *
+ * Rows sit at their home slot or behind it, with no empty slot in between (linear probing without wrap-around; the slots behind
+ * home_count take what overflows at the end). So a search ends at the first empty tag, and a removal moves later rows up.
+ */
+#ifndef WEIR_STATE_TABLE_BUCKET_H
+#define WEIR_STATE_TABLE_BUCKET_H
+
+#include "state/table.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define BUCKET_TAGS_OFFSET 16u
+#define BUCKET_GROUP 16u /* tags compared at once; so many zero bytes follow the last tag */
+
+struct bucket {
+    uint32_t next;  /* overflow chunk, 0: none */
+    uint16_t count; /* rows in this chunk */
+    uint8_t depth;  /* bits of the position that all its rows share; in overflow chunks 0 */
+    uint8_t reserved;
+    uint32_t reserved_2[2];
+};
+_Static_assert(sizeof(struct bucket) == BUCKET_TAGS_OFFSET, "bucket is in the state image");
+
+struct bucket_matches {
+    uint32_t same;  /* bit i: tag i of the group equals the one asked for */
+    uint32_t empty; /* bit i: slot i is empty */
+};
+
+#ifdef __SSE2__
+static inline struct bucket_matches bucket_match(const unsigned char *tags, unsigned char tag)
+{
+    __m128i group = _mm_loadu_si128((const __m128i *)(const void *)tags);
+    __m128i same = _mm_cmpeq_epi8(group, _mm_set1_epi8((char)tag));
+    __m128i empty = _mm_cmpeq_epi8(group, _mm_setzero_si128());
+    return (struct bucket_matches){(uint32_t)_mm_movemask_epi8(same), (uint32_t)_mm_movemask_epi8(empty)};
+}
+#else
+static inline struct bucket_matches bucket_match(const unsigned char *tags, unsigned char tag)
+{
+    struct bucket_matches matches = {0, 0};
+    for (unsigned i = 0; i < BUCKET_GROUP; i++) {
+        matches.same |= (uint32_t)(tags[i] == tag) << i;
+        matches.empty |= (uint32_t)(tags[i] == 0) << i;
+    }
+    return matches;
+}
+#endif
+
+/* Never 0, which says empty. */
+static inline unsigned char bucket_tag(uint64_t hash)
+{
+    unsigned char tag = (unsigned char)hash;
+    return tag != 0 ? tag : 1;
+}
+
+static inline uint32_t bucket_home(const struct table *table, uint64_t hash)
+{
+    return (uint32_t)(((hash & UINT32_MAX) * table->home_count) >> 32);
+}
+
+static inline uint32_t bucket_row_offset(const struct table *table, uint32_t slot)
+{
+    return table->rows_offset + slot * table->row_bytes;
+}
+
+static inline const unsigned char *bucket_tags(const struct bucket *bucket)
+{
+    return (const unsigned char *)bucket + BUCKET_TAGS_OFFSET;
+}
+
+static inline const struct bucket *bucket_read(const struct table *table, uint32_t chunk)
+{
+    return chunk_read(table->region, chunk);
+}
+
+/* Puts a row that is not there into the chunk; false where it has no room for it. The row's bytes are not written. */
+bool bucket_place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *ret_slot);
+/* Takes the row in `slot` out. */
+void bucket_take_out(struct table *table, uint32_t chunk, uint32_t slot);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * table_directory.h - the directory of a table: from a position to the bucket. Only table*.c include it.
+ *
+ * Invariant: a bucket's range of positions lies within one node's. So a bucket's split changes entries of one node only.
+ */
+#ifndef WEIR_STATE_TABLE_DIRECTORY_H
+#define WEIR_STATE_TABLE_DIRECTORY_H
+
+#include "state/table.h"
+
+#define TOP_SHIFT (CHUNK_SHIFT - 3) /* log2 of the top entries of a chunk */
+#define NODE_BITS (CHUNK_SHIFT - 2) /* log2 of the bucket ids of a node */
+
+struct directory_top {
+    uint32_t node;  /* chunk of 2^NODE_BITS bucket ids */
+    uint32_t depth; /* bits of the position that the node's range shares; at most the root's top_depth */
+};
+_Static_assert(sizeof(struct directory_top) == 8, "directory_top is in the state image");
+
+/* The position within the table: the owned range stretched to 32 bits. Monotonic, so key groups stay contiguous. */
+static inline uint32_t directory_position(const struct table *table, uint64_t hash)
+{
+    return (uint32_t)((((hash >> 32) - table->range_first) * table->range_scale) >> 32);
+}
+
+static inline uint64_t directory_top_pos(const struct table *table, uint32_t index)
+{
+    return state_pos(table->top[index >> TOP_SHIFT],
+                     (index & ((1u << TOP_SHIFT) - 1)) * (uint32_t)sizeof(struct directory_top));
+}
+
+static inline struct directory_top directory_top(const struct table *table, uint32_t position)
+{
+    uint32_t index = (uint32_t)((uint64_t)position >> (32 - table->top_depth));
+    return *(const struct directory_top *)state_read(table->region, directory_top_pos(table, index));
+}
+
+static inline uint32_t directory_node_index(uint32_t position, uint32_t node_depth)
+{
+    return (position << node_depth) >> (32 - NODE_BITS);
+}
+
+static inline const uint32_t *directory_entry_at(const struct table *table, uint32_t position)
+{
+    struct directory_top top = directory_top(table, position);
+    const uint32_t *node = chunk_read(table->region, top.node);
+    return node + directory_node_index(position, top.depth);
+}
+
+/* The table must have a bucket. */
+static inline const uint32_t *directory_entry(const struct table *table, uint64_t hash)
+{
+    return directory_entry_at(table, directory_position(table, hash));
+}
+
+static inline uint32_t directory_find_position(const struct table *table, uint32_t position)
+{
+    return *directory_entry_at(table, position);
+}
+
+/* The bucket of a hash; 0 where the table is empty. */
+static inline uint32_t directory_find(const struct table *table, uint64_t hash)
+{
+    if (__builtin_expect(table->bucket_count == 0, 0))
+        return 0;
+    return *directory_entry(table, hash);
+}
+
+/* The first bucket of a table without any. Takes 2 chunks. */
+void directory_create(struct table *table, uint32_t bucket);
+/* Whether there can be buckets one bit deeper than `depth`. */
+bool directory_can_split(const struct table *table, uint32_t depth);
+/* Chunks that directory_split() takes or touches at most. */
+uint32_t directory_split_chunks(const struct table *table);
+/* The bucket at `position`, of `depth` bits, becomes two: the upper half of its range goes to `upper`. */
+void directory_split(struct table *table, uint32_t position, uint32_t depth, uint32_t upper);
+/* What the other half of the range of `depth` - 1 bits around `position` is given to; 0 where it is not in the same node. */
+uint32_t directory_buddy(const struct table *table, uint32_t position, uint32_t depth);
+/* All of the range of `depth` - 1 bits around `position` goes to `bucket`. */
+void directory_merge(struct table *table, uint32_t position, uint32_t depth, uint32_t bucket);
+
+#endif
