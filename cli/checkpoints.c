@@ -17,7 +17,9 @@ static int open_directory(const struct cli *cli, const struct arguments *argumen
 {
     char directory[PATH_MAX];
     int code = target_find(cli, arguments, true, directory, err);
-    return code == WEIR_OK ? checkpoint_dir_open(io_system(), directory, false, ret_dir, err) : code;
+    if (code == WEIR_OK)
+        code = checkpoint_dir_open(io_system(), directory, false, ret_dir, err);
+    return code == WEIR_ENOENT ? error_append(err, ": no job has kept checkpoints there") : code;
 }
 
 static const char *kind_name(uint32_t kind)

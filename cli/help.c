@@ -12,9 +12,9 @@
 
 static void print_entry(const char *name, const char *help, unsigned column)
 {
-    int used = printf("  %-*s  ", (int)column - 4, name);
-    if ((unsigned)used > column)
-        printf("\n%*s", (int)column, "");
+    int used = printf("  %s", name);
+    bool fits = (unsigned)used + 2 <= column;
+    printf("%s%*s", fits ? "" : "\n", (int)column - (fits ? used : 0), "");
     text_wrap(help, column, column, WIDTH);
 }
 
@@ -98,9 +98,9 @@ void help_for_command(const struct cli *cli, const struct command *command)
 {
     struct command_option option;
     bool has_options = command_option_at(cli, command, 0, &option);
-    printf("Usage: %s %s%s%s%s%s\n\n%s: ", cli->program, command->name, command->takes_job && !cli->own ? " JOB" : "",
+    printf("Usage: %s %s%s%s%s%s\n\n%s:", cli->program, command->name, command->takes_job && !cli->own ? " JOB" : "",
            command->words[0] != 0 ? " " : "", command->words, has_options ? " [OPTIONS]" : "", command->name);
-    text_wrap(command->summary, (unsigned)strlen(command->name) + 2, 0, WIDTH);
+    text_wrap(command->summary, (unsigned)strlen(command->name) + 1, 0, WIDTH);
     if (command->details != NULL) {
         putchar('\n');
         text_wrap(command->details, 0, 0, WIDTH);

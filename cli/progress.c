@@ -19,7 +19,7 @@ static unsigned terminal_columns(void)
 
 static void format_checkpoints(const struct job_progress *now, char *text, size_t capacity)
 {
-    char duration[NUMBER_BYTES], bytes[NUMBER_BYTES], failed[NUMBER_BYTES] = "";
+    char duration[NUMBER_BYTES], bytes[NUMBER_BYTES], failed[64] = "";
     if (now->checkpoints_failed > 0)
         snprintf(failed, sizeof failed, ", %llu failed", (unsigned long long)now->checkpoints_failed);
     if (now->checkpoint_last == 0)
@@ -33,7 +33,7 @@ static void format_checkpoints(const struct job_progress *now, char *text, size_
 const char *progress_format(const char *job_name, const struct job_progress *now, unsigned columns, char *buffer, size_t capacity)
 {
     char in[NUMBER_BYTES], out[NUMBER_BYTES], rate[NUMBER_BYTES], lag[NUMBER_BYTES], uptime[NUMBER_BYTES];
-    char checkpoints[128], restarts[NUMBER_BYTES] = "";
+    char checkpoints[192], restarts[64] = "";
     double seconds = (double)now->uptime_ns / 1e9;
     double in_per_s = now->ended && seconds > 0 ? (double)now->records_in / seconds : now->records_in_per_s;
     format_checkpoints(now, checkpoints, sizeof checkpoints);

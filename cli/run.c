@@ -109,8 +109,8 @@ static int build_and_run(const struct weir_command_job *given, struct job_option
     if (job == NULL)
         return error_context(err, "run");
     int code = job_build(job, given->build, options, err);
-    if (code == WEIR_OK)
-        code = job_options_finish(options, name, err);
+    if (code == WEIR_OK && job_options_finish(options, name, err) != WEIR_OK)
+        code = error_context(err, "run");
     if (code == WEIR_OK) {
         enum log_level level = options->quiet ? LOG_ERROR : (enum log_level)options->log_level;
         log_set_level(level);

@@ -181,8 +181,8 @@ static bool passes(const struct event_filter *filter, const char *time, const ch
 
 int event_reader_next(struct event_reader *reader, json_t **ret_event, struct weir_error *err)
 {
-    char *line;
-    size_t size_bytes;
+    char *line = NULL;
+    size_t size_bytes = 0;
     int code;
     while ((code = next_line(reader, &line, &size_bytes, err)) == WEIR_OK) {
         const char *time = NULL, *event = NULL;

@@ -90,7 +90,10 @@ struct weir_harness *weir_harness_new(const struct weir_operator *op, const void
         return NULL;
     make_graph(harness, op, arg);
     harness->job = (struct job){.graph = &harness->graph, .plan = &harness->plan, .options = &harness->options};
-    harness->job.shared = calloc(1, sizeof(struct job_shared) + sizeof(struct task_shared));
+    size_t shared_bytes = align_up(sizeof(struct job_shared) + sizeof(struct task_shared), CACHE_LINE_BYTES);
+    harness->job.shared = aligned_alloc(CACHE_LINE_BYTES, shared_bytes);
+    if (harness->job.shared != NULL)
+        memset(harness->job.shared, 0, shared_bytes);
     harness->task = (struct task){
         .job = &harness->job,
         .plan = &harness->plan.tasks[0],

@@ -78,8 +78,7 @@ static const struct option option_table[] = {
     {.name = "restart-attempts", .type = OPTION_COUNT, .offset = AT(restart_attempts), .placeholder = "COUNT",
      .fallback = "10", .minimum = 1, .maximum = INT64_MAX, .special = "unlimited", .special_value = -1,
      .group = group_recovery,
-     .help = "Recoveries before the job fails: in all (fixed-delay), without a quiet window between (exponential-delay), or within "
-             "the window (failure-rate)"},
+     .help = "Recoveries before the job fails: in all (fixed-delay), or within the window (failure-rate)"},
     {.name = "restart-delay", .type = OPTION_DURATION, .offset = AT(restart_delay_ns), .placeholder = "TIME",
      .fallback = "100ms", .minimum = 0, .maximum = 1 * HOUR, .group = group_recovery,
      .help = "Wait before a recovery from an operator's failure; the first one of exponential-delay. After a SIGKILL there is none"},

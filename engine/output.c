@@ -74,6 +74,7 @@ static int send_to_ring(struct weir_ctx *ctx, const struct target *target, unsig
         return ctx->error.code;
     if (hash != NULL)
         memcpy(payload, hash, sizeof *hash);
+    KILL_POINT(r2);
     copy_record(payload + prefix, data, size_bytes);
     KILL_POINT(r3);
     if (!queued)

@@ -67,7 +67,7 @@ static int open_directory(struct job *job, struct weir_error *err)
 static int choose_io(struct job *job, struct weir_error *err)
 {
     static const enum io_mode modes[] = {[OPTION_IO_AUTO] = IO_AUTO, [OPTION_IO_URING] = IO_URING, [OPTION_IO_PWRITE] = IO_PWRITE};
-    job->io_mode = modes[(unsigned)job->options->io];
+    job->io_mode = modes[job->options->io];
     struct weir_error why = {0};
     if (job->io_mode == IO_PWRITE || io_probe_uring(io_system(), &why) == WEIR_OK)
         return WEIR_OK;
@@ -88,7 +88,7 @@ static unsigned rings_of_task(const struct plan *plan, unsigned task)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < plan->ring_count; i++)
-        count += (plan->rings[i].from_task == task) + (plan->rings[i].to_task == task);
+        count += plan->rings[i].from_task == task || plan->rings[i].to_task == task;
     return count;
 }
 
@@ -108,7 +108,7 @@ static int make_task_memory(struct job *job, unsigned i, struct weir_error *err)
 static int make_ring(struct job *job, unsigned i, struct weir_error *err)
 {
     const struct plan_ring *ring = &job->plan->rings[i];
-    char name[160];
+    char name[192];
     snprintf(name, sizeof name, "weir-ring:%s-%s", job->plan->tasks[ring->from_task].name, job->plan->tasks[ring->to_task].name);
     int code = ring_create(name, job->ring_bytes, &job->ring_fds[i], err);
     if (code == WEIR_OK)

@@ -237,8 +237,6 @@ int weblog_build(struct weir_job *job)
     struct weir_file_source_options *lines = weir_job_alloc(job, sizeof(*lines));
     if (lines == NULL)
         return WEIR_ENOMEM;
-    if (input == NULL)
-        return weir_job_fail(job, "nothing to read: give --set input=PATH");
     lines->path = input;
 
     struct weir_stream *text = weir_add_source(job, "input", &weir_file_source, lines);
@@ -247,5 +245,6 @@ int weblog_build(struct weir_job *job)
     weir_parallelism(sums, parallelism);
     weir_parallelism(example_add_sink(job, sums, "output", output), parallelism);
     example_add_sink(job, weir_side_output(hits, REJECTED), "rejected", rejected);
-    return WEIR_OK;
+    /* Last, so that `--help`, which builds the job without parameters, has seen all of them. */
+    return input != NULL ? WEIR_OK : weir_job_fail(job, "nothing to read: give --set input=PATH");
 }

@@ -109,8 +109,6 @@ int wordcount_build(struct weir_job *job)
     struct weir_file_source_options *lines = weir_job_alloc(job, sizeof(*lines));
     if (lines == NULL)
         return WEIR_ENOMEM;
-    if (input == NULL)
-        return weir_job_fail(job, "nothing to read: give --set input=PATH");
     lines->path = input;
 
     struct weir_stream *text = weir_add_source(job, "input", &weir_file_source, lines);
@@ -118,5 +116,6 @@ int wordcount_build(struct weir_job *job)
     struct weir_stream *counts = weir_process(weir_key_by_fn(words, word_key), "count", &count_operator, NULL);
     weir_parallelism(counts, parallelism);
     weir_parallelism(example_add_sink(job, counts, "output", output), parallelism);
-    return WEIR_OK;
+    /* Last, so that `--help`, which builds the job without parameters, has seen all of them. */
+    return input != NULL ? WEIR_OK : weir_job_fail(job, "nothing to read: give --set input=PATH");
 }

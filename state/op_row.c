@@ -4,12 +4,14 @@
 
 /* ------------------------------------------------------------------------------------------------ finding ------- */
 
+static const char *const kind_names[] = {[WEIR_VALUE] = "value", [WEIR_LIST] = "list", [WEIR_MAP] = "map"};
+
 static int wrong_state(const struct op_state *op, unsigned state, enum weir_state_kind kind, struct weir_error *err)
 {
-    static const char *const names[] = {[WEIR_VALUE] = "value", [WEIR_LIST] = "list", [WEIR_MAP] = "map"};
     if (state >= op->state_count)
         return error_set(err, WEIR_EINVAL, "operator '%s': state %u of %u", op->name, state, op->state_count);
-    return error_set(err, WEIR_EINVAL, "operator '%s': state '%s' is not a %s", op->name, op->states[state].name, names[kind]);
+    return error_set(err, WEIR_EINVAL, "operator '%s': state '%s' is not a %s", op->name, op->states[state].name,
+                     kind_names[kind]);
 }
 
 const struct op_field *op_field_of(struct op_state *op, unsigned state, enum weir_state_kind kind, struct weir_error *err)
@@ -61,8 +63,10 @@ int op_row_find(struct op_state *op, const struct op_field *field, uint64_t *ret
 static int make_key_row(struct op_state *op, uint64_t *ret_pos, struct weir_error *err)
 {
     int code = table_insert(&op->keys, op->key_hash, op->key, &op->row_pos, err);
-    if (code != WEIR_OK)
-        return error_context(err, "operator '%s'", op->name), code;
+    if (code != WEIR_OK) {
+        error_context(err, "operator '%s'", op->name);
+        return code;
+    }
     if (op->key_bytes == 0) {
         uint32_t ref = blob_alloc(&op->slab, op->current_key_bytes);
         blob_write(&op->slab, ref, 0, op->key, op->current_key_bytes);
@@ -118,9 +122,9 @@ bool op_field_made(const struct op_state *op, const struct op_field *field, uint
     }
     const void *handle = op_field_read(op, field, row_pos);
     if (field->kind == WEIR_LIST)
-        return ((const struct list_handle *)handle)->count > 0;
+        return ((const struct list_handle *)handle)->head != 0; /* count is 0 before, where clearing was cut short */
     if (field->kind == WEIR_MAP)
-        return ((const struct map_handle *)handle)->count > 0;
+        return ((const struct map_handle *)handle)->head != 0;
     return ((const struct value_handle *)handle)->made != 0;
 }
 

@@ -39,26 +39,34 @@ static int check_options(struct weir_ctx *ctx, const struct weir_file_sink_optio
     return WEIR_OK;
 }
 
+static int check_owner(struct weir_ctx *ctx, const struct staging *s, const char *owner, char *found)
+{
+    if (strcmp(found, owner) == 0)
+        return WEIR_OK;
+    for (char *p = found; *p != '\0'; p++)
+        *p = *p == '\n' ? ' ' : *p;
+    return io_fail(ctx, WEIR_EEXIST, "the directory %s is the output of another sink (%.150s): give each sink a directory of its own, or "
+                   "remove %s/" OWNER_NAME " where that one is done with", s->directory, found, s->directory);
+}
+
+/* Looks first: a restart on a full disk has to get as far as abort(), which frees space. */
 static int claim_directory(struct weir_ctx *ctx, const struct staging *s)
 {
     char owner[OWNER_BYTES];
-    int length = snprintf(owner, sizeof(owner), "job %s\noperator %s\n", weir_job_name(ctx), weir_operator_name(ctx));
-    int made = io_create_once(s->directory_fd, OWNER_NAME, weir_subtask_index(ctx), owner, (size_t)length);
-    if (made < 0)
-        return io_fail_errno(ctx, errno, "cannot make %s/" OWNER_NAME, s->directory);
-    if (made == WEIR_OK)
-        return WEIR_OK;
     size_t size = 0;
+    int length = snprintf(owner, sizeof(owner), "job %s\noperator %s\n", weir_job_name(ctx), weir_operator_name(ctx));
     char *found = io_read_file(s->directory_fd, OWNER_NAME, OWNER_BYTES, &size);
+    if (found == NULL && errno == ENOENT) {
+        int made = io_create_once(s->directory_fd, OWNER_NAME, weir_subtask_index(ctx), owner, (size_t)length);
+        if (made == WEIR_OK)
+            return WEIR_OK;
+        if (made < 0)
+            return io_fail_errno(ctx, errno, "cannot make %s/" OWNER_NAME, s->directory);
+        found = io_read_file(s->directory_fd, OWNER_NAME, OWNER_BYTES, &size); /* another subtask was faster */
+    }
     if (found == NULL)
         return io_fail_errno(ctx, errno, "cannot read %s/" OWNER_NAME, s->directory);
-    int result = WEIR_OK;
-    if (strcmp(found, owner) != 0) {
-        for (char *p = found; *p != '\0'; p++)
-            *p = *p == '\n' ? ' ' : *p;
-        result = io_fail(ctx, WEIR_EEXIST, "the directory %s is the output of another sink (%.150s): give each sink a directory "
-                         "of its own, or remove %s/" OWNER_NAME " where that one is done with", s->directory, found, s->directory);
-    }
+    int result = check_owner(ctx, s, owner, found);
     free(found);
     return result;
 }

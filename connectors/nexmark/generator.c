@@ -104,14 +104,19 @@ static void text_random(struct text *text, struct random *random, uint32_t bytes
         text->end--;
 }
 
-/* The six lowest digits of `value` in base 26, the lowest in the first byte. */
+/* The six lowest digits of `value` in base 26, the lowest in the first byte: three digits in each half of a word.
+ * n / 676 and n / 26 are multiplications, exact for n < 26 * 26 * 26 and n < 676. */
 static uint64_t base26_digits(uint32_t value)
 {
-    uint32_t low = value % (26 * 26 * 26);
-    uint32_t high = value / (26 * 26 * 26); /* below 122,181: its own three lowest digits follow */
-    uint64_t low_digits = low % 26 | (uint64_t)(low / 26 % 26) << 8 | (uint64_t)(low / (26 * 26)) << 16;
-    uint64_t high_digits = high % 26 | (uint64_t)(high / 26 % 26) << 8 | (uint64_t)(high / (26 * 26) % 26) << 16;
-    return low_digits | high_digits << 24;
+    const uint64_t each_half = UINT64_C(0x0000000100000001);
+    uint64_t low = value % (26 * 26 * 26);
+    uint64_t high = value / (26 * 26 * 26) % (26 * 26 * 26);
+    uint64_t rest = low | high << 32;
+    uint64_t third = rest * 24819 >> 24 & each_half * 31;
+    rest -= third * 676;
+    uint64_t second = rest * 40330 >> 20 & each_half * 31;
+    uint64_t digits = (rest - second * 26) | second << 8 | third << 16;
+    return (digits & 0xFFFFFF) | (digits >> 8 & UINT64_C(0xFFFFFF000000));
 }
 
 /* A random string of exactly size_bytes, six characters from each number drawn. A negative number counts down from 'a',
