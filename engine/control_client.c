@@ -23,19 +23,30 @@ static int connect_error(const char *directory, int errno_value, struct weir_err
     return error_set_errno(err, errno_value, "job on '%s': cannot reach its control socket", directory);
 }
 
-static int control_connect(const char *directory, int *ret_fd, struct weir_error *err)
+/* A full backlog is waited for until end_ns: connect() of a non-blocking Unix socket cannot be polled for. 0, or an errno. */
+static int connect_until(int fd, const struct sockaddr_un *address, socklen_t address_bytes, int64_t end_ns)
+{
+    while (connect(fd, (const struct sockaddr *)address, address_bytes) != 0) {
+        if ((errno != EAGAIN && errno != EINTR) || clock_monotonic_ns() >= end_ns)
+            return errno;
+        poll(NULL, 0, 5);
+    }
+    return 0;
+}
+
+static int control_connect(const char *directory, int64_t end_ns, int *ret_fd, struct weir_error *err)
 {
     int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (directory_fd < 0)
         return connect_error(directory, errno, err);
     struct sockaddr_un address;
     socklen_t address_bytes = control_address(directory_fd, &address);
-    int code = WEIR_OK;
+    int code = WEIR_OK, refused;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         code = error_set_errno(err, errno, "control socket: cannot make a socket");
-    else if (connect(fd, (const struct sockaddr *)&address, address_bytes) != 0)
-        code = connect_error(directory, errno, err);
+    else if ((refused = connect_until(fd, &address, address_bytes, end_ns)) != 0)
+        code = connect_error(directory, refused, err);
     else if (!control_peer_is_trusted(fd))
         code = error_set(err, WEIR_EPERM, "job on '%s': its control socket is served by another user", directory);
     close(directory_fd);
@@ -180,7 +191,7 @@ int control_call(const char *directory, const char *command, json_t *args, unsig
     if (line == NULL)
         return error_set(err, WEIR_ENOMEM, "control request: out of memory");
     size_t size_bytes = strlen(line);
-    int code = size_bytes < CONTROL_REQUEST_BYTES_MAX ? control_connect(directory, &exchange.fd, err)
+    int code = size_bytes < CONTROL_REQUEST_BYTES_MAX ? control_connect(directory, exchange.end_ns, &exchange.fd, err)
                                                       : error_set(err, WEIR_ELIMIT, "control request: too long");
     line[size_bytes] = '\n'; /* in place of the ending zero */
     if (code == WEIR_OK) {
@@ -195,7 +206,7 @@ bool control_is_served(const char *directory)
 {
     int fd = -1;
     struct weir_error err = {0};
-    int code = control_connect(directory, &fd, &err);
+    int code = control_connect(directory, 0, &fd, &err);
     if (code == WEIR_OK)
         close(fd);
     return code == WEIR_OK || code == WEIR_EBUSY;

@@ -142,16 +142,35 @@ static int control_frame(struct task *task, struct task_input *in, const struct 
     return corrupt(task, in, "a control frame of an unknown kind");
 }
 
+/* Whether the batch has taken its time (--batch-time). Gulps of slow operators shrink, so that one of them does not take much
+ * longer than a batch may. */
+static bool time_is_up(struct task *task, int64_t *begun_ns)
+{
+    int64_t limit_ns = task->job->options->batch_time_ns;
+    int64_t now_ns = clock_monotonic_ns();
+    int64_t gulp_ns = now_ns - task->gulp_begun_ns;
+    task->gulp_begun_ns = now_ns;
+    if (gulp_ns > limit_ns / 2 && task->gulp_max > 1)
+        task->gulp_max /= 2;
+    else if (gulp_ns < limit_ns / 8 && task->gulp_max < GULP_RECORDS_MAX)
+        task->gulp_max *= 2;
+    if (*begun_ns == 0)
+        *begun_ns = now_ns - gulp_ns;
+    return now_ns - *begun_ns >= limit_ns;
+}
+
 /* Up to a batch from one ring. */
 static int drain_input(struct task *task, struct task_input *in)
 {
     uint64_t batch_max = task->job->options->batch_records;
     bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
-    uint64_t gulp_max = careful ? 1 : task->gulp_max;
     int result = WEIR_IDLE;
+    int64_t begun_ns = 0;
+    task->gulp_begun_ns = clock_monotonic_ns();
     do {
         struct ring_frame control = {0};
         bool has_control = false;
+        uint64_t gulp_max = careful ? 1 : task->gulp_max;
         int64_t count = gulp(task, in, u64_min(gulp_max, batch_max - task->batch_records), &control, &has_control);
         if (count < 0)
             return (int)count;
@@ -162,7 +181,7 @@ static int drain_input(struct task *task, struct task_input *in)
             return code;
         if (count > 0 || has_control)
             result = WEIR_OK;
-        if (count == 0 || has_control || in->blocked)
+        if (count == 0 || has_control || in->blocked || time_is_up(task, &begun_ns))
             break;
     } while (task->batch_records < batch_max && !task->output_tight && overflow_is_empty(&task->overflow));
     return result;

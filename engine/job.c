@@ -7,6 +7,7 @@
 #include "shm/doorbell.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,19 @@ void job_ring_all_tasks(const struct job *job)
         job_ring_task(job, i);
 }
 
+/* Which process the kernel should kill first when memory runs out: snapshot children (costs a checkpoint), then tasks (cost a
+ * recovery), the coordinator and the launcher last. Raising one's own score needs no rights; where it fails nothing is lost. */
+static void set_oom_score(const char *name)
+{
+    const char *score = strncmp(name, "snapshot:", 9) == 0 ? "800" : strcmp(name, "coordinator") == 0 ? NULL : "200";
+    int fd = score != NULL ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    if (write(fd, score, strlen(score)) < 0)
+        log_line(LOG_DEBUG, "oom_score_adj: %s", strerror(errno));
+    close(fd);
+}
+
 void job_enter_process(const struct job *job, const char *name)
 {
     static const int own_fault[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGPIPE};
@@ -46,6 +60,7 @@ void job_enter_process(const struct job *job, const char *name)
     if (getppid() != job->launcher_pid)
         _exit(0);
     prctl(PR_SET_NAME, name);
+    set_oom_score(name);
     log_set_name(name);
     kill_point_set_process(name);
 }

@@ -34,7 +34,7 @@ int key_extract(const struct key_spec *key, const struct weir_record *record, vo
 
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record)
 {
-    struct weir_bytes key;
+    struct weir_bytes key = {0};
     int code = key_extract(ctx->input_keys[record->input], record, ctx->key_scratch, &key, &ctx->error);
     if (code != WEIR_OK)
         return code;

@@ -118,7 +118,7 @@ static void describe_channels(struct task *task)
 
 static int allocate_gulp(struct task *task, struct weir_error *err)
 {
-    task->gulp_max = u64_min(GULP_RECORDS_MAX, task->job->options->batch_records);
+    task->gulp_max = GULP_RECORDS_MAX;
     task->records = calloc(GULP_RECORDS_MAX, sizeof *task->records);
     task->record_pos = calloc(GULP_RECORDS_MAX, sizeof *task->record_pos);
     if (task->records == NULL || task->record_pos == NULL)
@@ -342,10 +342,10 @@ static int source_work(struct task *task)
         uint64_t left = task->job->options->batch_records - task->batch_records;
         uint64_t before = task->batch_records;
         code = source_turn(task, (uint32_t)u64_min(left, GULP_RECORDS_MAX));
-        if (task->batch_records == before)
+        int64_t now_ns = clock_monotonic_ns();
+        begun_ns = begun_ns == 0 ? now_ns : begun_ns;
+        if (task->batch_records == before || now_ns - begun_ns >= task->job->options->batch_time_ns)
             break;
-        if (begun_ns == 0)
-            begun_ns = clock_monotonic_ns();
     } while (code == WEIR_OK && task->batch_records < task->job->options->batch_records && !task->output_tight &&
              overflow_is_empty(&task->overflow));
     count_for_trigger(task);

@@ -118,7 +118,8 @@ struct task {
 
     struct weir_record *records; /* GULP_RECORDS_MAX */
     uint64_t *record_pos;        /* positions of their frames, for in_progress */
-    uint64_t gulp_max;
+    uint64_t gulp_max;      /* 1 .. GULP_RECORDS_MAX, fewer where records take long */
+    int64_t gulp_begun_ns;
 
     uint64_t batch;
     bool batch_open;            /* something changed since the last commit */

@@ -496,7 +496,8 @@ struct weir_sequence_source_options {
 };
 WEIR_API extern const struct weir_source weir_sequence_source;
 
-/* Events of Apache Beam's Nexmark generator, default configuration, field for field. */
+/* Events of Apache Beam's Nexmark generator, default configuration, field for field. Event n, counted from 0, has the id
+ * first_event_id + n and the time base_time_ms + 10 n. */
 struct weir_nexmark_source_options {
     uint64_t first_event_id;
     uint64_t event_count; /* 0: without end */

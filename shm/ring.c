@@ -15,7 +15,7 @@ int ring_create(const char *name, uint64_t capacity_bytes, int *ret_fd, struct w
     int code = region_create(name, SHM_PAGE_BYTES + capacity_bytes, true, &fd, err);
     if (code != WEIR_OK)
         return code;
-    struct ring_shared *shared;
+    struct ring_shared *shared = NULL;
     code = ring_map_control(fd, &shared, err);
     if (code != WEIR_OK) {
         close(fd);
@@ -39,7 +39,7 @@ int ring_map_control(int fd, struct ring_shared **ret_shared, struct weir_error 
 
 int ring_reset(int fd, struct weir_error *err)
 {
-    struct ring_shared *shared;
+    struct ring_shared *shared = NULL;
     int code = ring_map_control(fd, &shared, err);
     if (code != WEIR_OK)
         return code;
@@ -71,7 +71,7 @@ bool ring_refresh_tail(struct ring_producer *p, uint64_t frame_bytes)
 /* Reads the control page once, checks it, and maps the ring. */
 static int attach(int fd, struct ring_shared **ret_shared, uint64_t *ret_capacity_bytes, struct weir_error *err)
 {
-    struct ring_shared *shared;
+    struct ring_shared *shared = NULL;
     int code = ring_map_control(fd, &shared, err);
     if (code != WEIR_OK)
         return code;
@@ -100,8 +100,8 @@ static int attach(int fd, struct ring_shared **ret_shared, uint64_t *ret_capacit
 
 int ring_producer_attach(struct ring_producer *p, int fd, struct weir_error *err)
 {
-    struct ring_shared *shared;
-    uint64_t capacity_bytes;
+    struct ring_shared *shared = NULL;
+    uint64_t capacity_bytes = 0;
     int code = attach(fd, &shared, &capacity_bytes, err);
     if (code != WEIR_OK)
         return code;
@@ -121,8 +121,8 @@ int ring_producer_attach(struct ring_producer *p, int fd, struct weir_error *err
 
 int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err)
 {
-    struct ring_shared *shared;
-    uint64_t capacity_bytes;
+    struct ring_shared *shared = NULL;
+    uint64_t capacity_bytes = 0;
     int code = attach(fd, &shared, &capacity_bytes, err);
     if (code != WEIR_OK)
         return code;

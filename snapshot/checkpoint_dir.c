@@ -164,13 +164,14 @@ static int sync_directory(const struct io *io, int fd, const char *name, struct 
     return result < 0 ? error_set_errno(err, -result, "sync directory %s", name) : WEIR_OK;
 }
 
-/* So that the name of `path` itself outlives a power cut. "." below it is enough to reach the parent. */
+/* So that the name of `path` itself outlives a power cut. A parent that may be passed but not read cannot be synced: then whoever gave
+ * the directory to this user has made it long ago. */
 static int sync_parent(const struct io *io, int fd, struct weir_error *err)
 {
     int parent_fd = -1;
     int code = open_directory(io, fd, "..", &parent_fd, err);
     if (code != WEIR_OK)
-        return code;
+        return code == WEIR_EPERM ? WEIR_OK : code;
     code = sync_directory(io, parent_fd, "..", err);
     io->close(io->self, parent_fd);
     return code;

@@ -51,10 +51,15 @@ static int system_fsync(void *self, int fd)
     return result_of(fsync(fd));
 }
 
+/* Where the file system has no such rename: a second name, which must be new as well, then the first one goes. */
 static int system_rename_new(void *self, int dir_fd, const char *from, const char *to)
 {
     (void)self;
-    return result_of(renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE));
+    int result = result_of(renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE));
+    if (result != -EINVAL && result != -ENOSYS)
+        return result;
+    result = result_of(linkat(dir_fd, from, dir_fd, to, 0));
+    return result < 0 ? result : result_of(unlinkat(dir_fd, from, 0));
 }
 
 static int system_unlinkat(void *self, int dir_fd, const char *name)

@@ -328,7 +328,11 @@ void *op_state_map_value(struct op_state *op, unsigned state, const void *key, s
         code = drop_row_after(op, &at, add_entry(op, &at, &key_arg, &zeros, &ref, err));
     else
         code = check_in_place(op, state, ref, value_bytes, err);
-    return code == WEIR_OK ? blob_touch(&op->slab, ref, value_offset(key_bytes), value_bytes) : NULL;
+    if (code != WEIR_OK)
+        return NULL;
+    if (value_bytes == 0) /* may lie behind the end of the chunk: nothing to touch there */
+        return (unsigned char *)touch_entry(op, ref) + value_offset(key_bytes);
+    return blob_touch(&op->slab, ref, value_offset(key_bytes), value_bytes);
 }
 
 /* ------------------------------------------------------------------------------------------------ reading ------- */
@@ -359,7 +363,8 @@ const void *op_state_map_get(struct op_state *op, unsigned state, const void *ke
  * each state and a few keys; one that is overwritten too early ends an iteration that need not have ended. */
 static struct map_removal *removal_slot(struct op_state *op, const struct map_at *at)
 {
-    return &op->removals[at->state][(op->key_hash ^ op->key_hash >> 32) % REMOVALS];
+    uint64_t hash = at->field->scope == WEIR_PER_KEY ? op->key_hash : 0;
+    return &op->removals[at->state][(hash ^ hash >> 32) % REMOVALS];
 }
 
 static uint64_t version_of(const struct map_handle *handle) { return handle->id_version & VERSION_MASK; }

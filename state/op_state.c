@@ -8,7 +8,7 @@
 #define STATE_VERSION 1
 #define OP_MAGIC UINT32_C(0x6f726577)
 
-/* Keys differ from records in that they may come in any order; state in a region is reached through this. */
+/* The region's root chunk: made, or verified. */
 static int open_region(struct chunk_region *region, struct weir_error *err)
 {
     if (region->header->marks.logical_mark == 0) {
@@ -53,6 +53,7 @@ static int make_root(struct op_state *op, const struct op_state_config *config, 
 static int attach_root(struct op_state *op, const struct op_state_config *config, uint32_t chunk, struct weir_error *err)
 {
     if (chunk >= op->region->header->marks.logical_mark || (op->region->table[chunk] & CHUNK_UNUSED) != 0 ||
+        (op->region->table[chunk] & CHUNK_ID_MASK) == 0 ||
         ((const struct op_root *)chunk_read(op->region, chunk))->magic != OP_MAGIC)
         return error_set(err, WEIR_ECORRUPT, "chunk %u of the state image is not the root of an operator", chunk);
     op->root_pos = state_pos(chunk, 0);

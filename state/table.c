@@ -151,25 +151,38 @@ bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn 
     return false;
 }
 
-/* Three passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, tags and row. */
+/* The row that a search will look at first, as the tags say. */
+static void prefetch_row(const struct table *table, const unsigned char *bucket, uint64_t hash)
+{
+    uint32_t home = bucket_home(table, hash);
+    uint32_t same = bucket_match(bucket + BUCKET_TAGS_OFFSET + home, bucket_tag(hash)).same;
+    uint32_t slot = home + (same != 0 ? (uint32_t)__builtin_ctz(same) : 0);
+    __builtin_prefetch(bucket + bucket_row_offset(table, slot), 1);
+}
+
+/* Four passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, tags, row. */
 static void prefetch_group(const struct table *table, const uint64_t *hashes, size_t count)
 {
     const uint32_t *entries[PREFETCH_GROUP];
-    uint32_t buckets[PREFETCH_GROUP];
+    uint32_t chunks[PREFETCH_GROUP];
+    const unsigned char *buckets[PREFETCH_GROUP];
     for (size_t i = 0; i < count; i++) {
         entries[i] = directory_entry(table, hashes[i]);
         __builtin_prefetch(entries[i]);
     }
     for (size_t i = 0; i < count; i++) {
-        buckets[i] = *entries[i];
-        __builtin_prefetch(&table->region->table[buckets[i]]);
+        chunks[i] = *entries[i];
+        __builtin_prefetch(&table->region->table[chunks[i]]);
     }
     for (size_t i = 0; i < count; i++) {
-        const unsigned char *bucket = chunk_read(table->region, buckets[i]);
-        uint32_t home = bucket_home(table, hashes[i]);
-        __builtin_prefetch(bucket + BUCKET_TAGS_OFFSET + home);
-        __builtin_prefetch(bucket + bucket_row_offset(table, home), 1);
+        buckets[i] = chunk_read(table->region, chunks[i]);
+        const unsigned char *tags = buckets[i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]);
+        __builtin_prefetch(tags);
+        __builtin_prefetch(tags + BUCKET_GROUP - 1);
     }
+    for (size_t i = 0; i < count; i++)
+        prefetch_row(table, buckets[i], hashes[i]);
+    __asm__ volatile(""); /* GCC takes a function that only prefetches for one without effect, and drops the call */
 }
 
 void table_prefetch(const struct table *table, const uint64_t *hashes, size_t count)

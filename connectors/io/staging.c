@@ -148,9 +148,9 @@ static size_t format_row(const struct staging *s, const struct weir_record *reco
 
 static int append_line(struct weir_ctx *ctx, struct staging *s, const struct weir_record *record)
 {
-    size_t room = s->capacity - s->used - 1;
-    size_t size = format_row(s, record, (char *)s->buffer + s->used, room);
-    if (size > room) {
+    size_t free_bytes = s->capacity - s->used;
+    size_t size = free_bytes > 0 ? format_row(s, record, (char *)s->buffer + s->used, free_bytes - 1) : 0;
+    if (size >= free_bytes) { /* the row and its line end do not fit */
         int result = hand_over_buffer(ctx, s);
         if (result != WEIR_OK)
             return result;

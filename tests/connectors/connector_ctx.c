@@ -165,8 +165,6 @@ int host_persist(struct weir_ctx *ctx, const struct host_image *image)
     if (child == 0) {
         ctx->state_forbidden = true;
         int result = ctx->sink->persist(ctx, image->checkpoint, image->committable, image->committable_bytes);
-        if (result != WEIR_OK)
-            fprintf(stderr, "persist: %s\n", ctx->error.text);
         _exit(-result);
     }
     int status = 0;

@@ -9,7 +9,6 @@
 #include "test_files.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +54,7 @@ static void stop_unless(bool good, const struct weir_ctx *ctx, const char *what)
 {
     if (good)
         return;
-    snprintf(manifest->failure, sizeof(manifest->failure), "%s: %s", what, ctx->error.text);
+    snprintf(manifest->failure, sizeof(manifest->failure), "%s: %.900s", what, ctx->error.text);
     _exit(3);
 }
 

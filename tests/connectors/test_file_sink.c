@@ -2,7 +2,6 @@
 #include "test_files.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -226,6 +225,22 @@ Test(file_sink, rows_larger_than_the_buffer_are_written_whole)
     cr_assert_str_eq(text + 7 + size, "\nafter\n");
     free(text);
     free(row);
+    host_stop(ctx);
+}
+
+Test(file_sink, rows_that_fill_the_buffer_to_its_last_byte_are_written_whole)
+{
+    const struct weir_file_sink_options options = text_options();
+    struct weir_ctx *ctx = opened(&options, 1, NULL);
+    const size_t count = 3 * (256 * 1024) / 64 + 5; /* 64 bytes with the line end divide any power of two */
+    char *expected = calloc(1, count * 64 + 1);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(expected + i * 64, 65, "%063zu\n", i);
+        cr_assert_eq(host_write(ctx, expected + i * 64, 63), WEIR_OK);
+    }
+    checkpoint(ctx, 1);
+    expect_file("out/part-0-0", expected);
+    free(expected);
     host_stop(ctx);
 }
 

@@ -24,7 +24,7 @@ static void must(int condition, const char *what)
 const char *test_directory_make(void)
 {
     const char *base = getenv("TMPDIR");
-    snprintf(directory, sizeof(directory), "%s/weir-test-XXXXXX", base != NULL ? base : "/tmp");
+    snprintf(directory, sizeof(directory), "%s/weir-connectors-XXXXXX", base != NULL ? base : "/tmp");
     must(mkdtemp(directory) != NULL, directory);
     return directory;
 }

@@ -2,7 +2,6 @@
 #include "test_files.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -38,7 +38,7 @@ static void put_u64(unsigned char *bytes, uint64_t value)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 {
-    unsigned char *bytes = malloc(size_bytes + 1);
+    unsigned char *bytes = calloc(1, size_bytes + 1);
     if (bytes == NULL)
         return 0;
     if (size_bytes > 0)

@@ -116,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     struct snapshot_file file = {.size_bytes = size_bytes, .block_bytes = 4096, .attempt = 1, .checkpoint_id = 7, .generation = 3};
     memcpy(identity.job_id, "0123456789abcdef", 16);
     snapshot_name_format(&identity.name, file.name);
-    unsigned char *bytes = malloc(size_bytes + 1);
+    unsigned char *bytes = calloc(1, size_bytes + 1);
     if (bytes == NULL)
         return 0;
     if (size_bytes > 0)

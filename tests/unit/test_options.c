@@ -4,7 +4,6 @@
 #include "engine/option_value.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

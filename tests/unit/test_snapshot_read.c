@@ -1,6 +1,11 @@
 #include "support/io_fault.h"
 #include "support/snapshot_fixture.h"
 
+#include "base/kill_point.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <xxhash.h>
 
 static char path[64];
@@ -281,4 +286,31 @@ Test(snapshot_read, a_refusing_callback_ends_the_reading_with_its_own_code)
     cr_expect_eq(snapshot_read(reader, refuse_block, &seen, &err), WEIR_ELIMIT);
     cr_expect_eq(seen, 300);
     snapshot_close(reader);
+}
+
+static int count_block(void *self, uint32_t id, const void *block, struct weir_error *e)
+{
+    (void)id;
+    (void)block;
+    (void)e;
+    ++*(volatile unsigned *)self;
+    return WEIR_OK;
+}
+
+Test(snapshot_read, kill_point_v2_is_halfway_through_the_load)
+{
+    write_file(600);
+    unsigned *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct snapshot_reader *reader;
+        setenv("WEIR_KILL", "v2", 1);
+        if (kill_point_init(&err) == WEIR_OK && snapshot_open(&dir, &written.file, &identity, IO_AUTO, &reader, &err) == WEIR_OK)
+            snapshot_read(reader, count_block, seen, &err);
+        _exit(0);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    cr_expect_eq(*seen, 299);
 }

@@ -1,0 +1,130 @@
+/*
+ * state_bench.c - updates per second of a keyed counter (8-byte keys, 8-byte values) on one core, straight on the state layer:
+ * no ring, no records. For tuning; the figures of whole jobs come from bench/run.
+ *
+ *     state_bench [KEYS...]       default: 1000 1000000 10000000
+ */
+#include "base/clock.h"
+#include "state/op_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BATCH 32
+#define MEASURE_NS (NS_PER_S / 2)
+
+struct counter_bench {
+    struct chunk_region region;
+    struct op_state *op;
+    uint64_t key_count;
+    uint64_t random;
+};
+
+static const struct weir_state counter_state = {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = 8};
+
+static void fail(const struct weir_error *err)
+{
+    fprintf(stderr, "state_bench: %s\n", err->text);
+    exit(1);
+}
+
+/* splitmix64 (Steele, Lea, Flood, OOPSLA 2014) */
+static uint64_t scatter(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static uint64_t random_below(struct counter_bench *bench, uint64_t bound)
+{
+    bench->random += UINT64_C(0x9e3779b97f4a7c15);
+    return (uint64_t)(((unsigned __int128)scatter(bench->random) * bound) >> 64);
+}
+
+static void update(struct counter_bench *bench, const uint64_t *keys)
+{
+    uint64_t hashes[BATCH];
+    struct weir_error err = {0};
+    for (int i = 0; i < BATCH; i++)
+        hashes[i] = key_hash_8(&keys[i]);
+    op_state_prefetch(bench->op, hashes, BATCH);
+    for (int i = 0; i < BATCH; i++) {
+        op_state_set_key(bench->op, &keys[i], 8, hashes[i]);
+        uint64_t *count = op_state_value(bench->op, 0, &err);
+        if (count == NULL)
+            fail(&err);
+        ++*count;
+    }
+}
+
+static void fill(struct counter_bench *bench)
+{
+    uint64_t keys[BATCH];
+    for (uint64_t i = 0; i < bench->key_count; i += BATCH) {
+        for (uint64_t j = 0; j < BATCH; j++)
+            keys[j] = scatter((i + j) % bench->key_count + 1);
+        update(bench, keys);
+    }
+}
+
+/* Updates per second of random keys; a cut is taken and released at once at each `cut_every_ns`, 0 for never. */
+static double measure(struct counter_bench *bench, int64_t cut_every_ns)
+{
+    int64_t start_ns = clock_monotonic_ns();
+    int64_t now_ns = start_ns;
+    int64_t next_cut_ns = cut_every_ns > 0 ? start_ns + cut_every_ns : INT64_MAX;
+    uint64_t updates = 0;
+    uint64_t cut = 0;
+    while (now_ns - start_ns < MEASURE_NS) {
+        for (int round = 0; round < 1000; round++) {
+            uint64_t keys[BATCH];
+            for (int i = 0; i < BATCH; i++)
+                keys[i] = scatter(random_below(bench, bench->key_count) + 1);
+            update(bench, keys);
+        }
+        updates += 1000 * BATCH;
+        now_ns = clock_monotonic_ns();
+        if (now_ns >= next_cut_ns) {
+            if (chunk_cut_live(&bench->region) != NULL)
+                chunk_cut_release(&bench->region);
+            chunk_cut(&bench->region, ++cut);
+            next_cut_ns = now_ns + cut_every_ns;
+        }
+    }
+    if (chunk_cut_live(&bench->region) != NULL)
+        chunk_cut_release(&bench->region);
+    return (double)updates * 1e9 / (double)(now_ns - start_ns);
+}
+
+static void run(uint64_t key_count)
+{
+    struct counter_bench bench = {.key_count = key_count};
+    struct weir_error err = {0};
+    struct op_state_config config = {.operator_name = "bench", .states = &counter_state, .state_count = 1, .keyed = true, .key_bytes = 8};
+    if (chunk_region_create(&bench.region, "state_bench", UINT64_C(4) << 30, 0, &err) != WEIR_OK ||
+        op_state_open(&bench.op, &bench.region, &config, &err) != WEIR_OK)
+        fail(&err);
+    int64_t start_ns = clock_monotonic_ns();
+    fill(&bench);
+    double fill_s = (double)(clock_monotonic_ns() - start_ns) / 1e9;
+    double plain = measure(&bench, 0);
+    double cuts = measure(&bench, 100 * NS_PER_MS);
+    struct chunk_usage usage;
+    chunk_usage(&bench.region, &usage);
+    printf("%9llu keys: insert %6.1f, update %6.1f, with a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu\n",
+           (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, cuts / 1e6,
+           (double)usage.live_bytes / 1048576, (unsigned long long)usage.copied_chunks);
+    op_state_close(bench.op);
+    chunk_region_destroy(&bench.region);
+}
+
+int main(int argc, char **argv)
+{
+    const char *const standard[] = {"1000", "1000000", "10000000"};
+    const char *const *counts = argc > 1 ? (const char *const *)argv + 1 : standard;
+    int count = argc > 1 ? argc - 1 : 3;
+    for (int i = 0; i < count; i++)
+        run(strtoull(counts[i], NULL, 10));
+    return 0;
+}
