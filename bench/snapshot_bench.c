@@ -2,8 +2,9 @@
  * snapshot_bench - how fast a snapshot is written and read back: `snapshot_bench [MIB] [DIRECTORY] [ROUNDS]`.
  *
  * Blocks of 4 KiB from memory (in order, and scattered, as a state region after a while), as the snapshot child writes
- * them: gathered, hashed, O_DIRECT, 16 x 1 MiB in flight; then fdatasync. One line a figure: name, median of the rounds, unit.
- * To be compared with: fio --rw=write --bs=1M --iodepth=16 --ioengine=io_uring --direct=1 --fdatasync=0 --end_fsync=1.
+ * them: gathered, hashed, O_DIRECT, 16 x 1 MiB in flight; then fdatasync. One line a figure: name, median of the
+ * rounds, unit. To be compared with: fio --rw=write --bs=1M --iodepth=16 --ioengine=io_uring --direct=1 --fdatasync=0
+ * --end_fsync=1.
  */
 #include "snapshot/checkpoint.h"
 
@@ -94,8 +95,8 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int run(const struct checkpoint_dir *dir, const char *name, struct blocks blocks, enum io_mode mode, unsigned rounds,
-               struct weir_error *err)
+static int run(const struct checkpoint_dir *dir, const char *name, struct blocks blocks, enum io_mode mode,
+               unsigned rounds, struct weir_error *err)
 {
     double writes[ROUNDS_MAX];
     double reads[ROUNDS_MAX];
@@ -109,12 +110,15 @@ static int run(const struct checkpoint_dir *dir, const char *name, struct blocks
     }
     qsort(writes, rounds, sizeof writes[0], compare_doubles);
     qsort(reads, rounds, sizeof reads[0], compare_doubles);
-    printf("snapshot.write.%s.%s %.2f GB/s (%.2f to %.2f)\n", io_mode_name(mode), name, writes[rounds / 2], writes[0], writes[rounds - 1]);
-    printf("snapshot.read.%s.%s %.2f GB/s (%.2f to %.2f)\n", io_mode_name(mode), name, reads[rounds / 2], reads[0], reads[rounds - 1]);
+    printf("snapshot.write.%s.%s %.2f GB/s (%.2f to %.2f)\n", io_mode_name(mode), name, writes[rounds / 2], writes[0],
+           writes[rounds - 1]);
+    printf("snapshot.read.%s.%s %.2f GB/s (%.2f to %.2f)\n", io_mode_name(mode), name, reads[rounds / 2], reads[0],
+           reads[rounds - 1]);
     return WEIR_OK;
 }
 
-static int run_all(const struct checkpoint_dir *dir, const unsigned char *memory, uint32_t count, unsigned rounds, struct weir_error *err)
+static int run_all(const struct checkpoint_dir *dir, const unsigned char *memory, uint32_t count, unsigned rounds,
+                   struct weir_error *err)
 {
     struct blocks in_order = {.memory = memory, .count = count, .stride = 1};
     struct blocks scattered = {.memory = memory, .count = count, .stride = 7919}; /* a prime */

@@ -150,8 +150,6 @@ int kill_command(const struct cli *cli, const struct arguments *arguments)
                                  "signal", signal);
         code = control_call(call.directory, "kill", args, call.timeout_ms, &reply, &err);
     }
-    if (code != WEIR_OK)
-        error_context(&err, "kill");
     int status = code == WEIR_OK ? print_killed(arguments, reply, signal) : print_failure(cli, &err);
     json_decref(reply);
     return status;

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-/* Deaths from outside (SIGKILL) are no fault of the job and are not held against it, unless this many come without a checkpoint
+/* Deaths from outside (SIGKILL, the OOM killer) are no fault of the job and are not held against it, unless this many come without a checkpoint
  * completed in between: then something kills it for what it does (memory). */
 #define OUTSIDE_DEATHS_MAX 1000
 
@@ -40,9 +40,14 @@ bool all_tasks_in_phase(const struct coordinator *c, enum task_phase phase)
     return true;
 }
 
+/* By a signal that no instruction of its own raises. */
 static bool died_from_outside(const struct task_shared *task)
 {
-    return WIFSIGNALED(task->exit_status) && WTERMSIG(task->exit_status) == SIGKILL && task->hung == 0;
+    static const int own_faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    bool outside = WIFSIGNALED(task->exit_status) && task->hung == 0;
+    for (size_t i = 0; outside && i < COUNT_OF(own_faults); i++)
+        outside = WTERMSIG(task->exit_status) != own_faults[i];
+    return outside;
 }
 
 static void describe_death(const struct task_shared *task, char *text, size_t capacity)

@@ -47,13 +47,13 @@ static void set_oom_score(const char *name)
 
 void job_enter_process(const struct job *job, const char *name)
 {
-    static const int own_fault[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    /* Stopping is the launcher's: Ctrl-C, a closing terminal and a service manager reach the whole group. */
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     sigset_t none;
     sigemptyset(&none);
-    for (size_t i = 0; i < sizeof own_fault / sizeof own_fault[0]; i++)
-        signal(own_fault[i], SIG_DFL);
-    signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group: the launcher alone acts on it */
-    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
+        signal(ignored[i], SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
     CHECK(sigprocmask(SIG_SETMASK, &none, NULL) == 0);
     /* The signal is bound to the launcher's one thread and cleared by fork: set here, then look whether it was too late. */
     CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);

@@ -249,6 +249,10 @@ const char *human_count(double count, char *buffer, size_t capacity)
 const char *human_duration(int64_t ns, char *buffer, size_t capacity)
 {
     double value = (double)ns;
+    if (ns == 0) {
+        snprintf(buffer, capacity, "0");
+        return buffer;
+    }
     if (ns >= 100 * NS_PER_S) {
         int64_t s = ns / NS_PER_S;
         if (s < 3600)

@@ -224,6 +224,8 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
             return code;
         KILL_POINT(v3);
     }
+    /* A request of a checkpoint that was given up is none for the new processes. */
+    atomic_store(&job->shared->checkpoint_request, atomic_load(&job->shared->restore_checkpoint) << 1);
     for (unsigned i = 0; i < job->plan->task_count; i++) {
         struct task_shared *task = &job->shared->tasks[i];
         atomic_store(&task->bell.state, DOORBELL_AWAKE);

@@ -166,7 +166,8 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
 
 /* ---- idling ---- */
 
-static bool has_work(const struct task *task)
+/* Whether the coordinator wants something. */
+static bool is_called(const struct task *task)
 {
     const struct job_shared *job = task->job->shared;
     if (atomic_load_explicit(&job->run_state, memory_order_relaxed) != RUN_RUNNING)
@@ -174,10 +175,10 @@ static bool has_work(const struct task *task)
     if (atomic_load_explicit(&job->checkpoint_committed, memory_order_acquire) >
         atomic_load_explicit(&task->shared->committed_seen, memory_order_relaxed))
         return true;
-    if (task->has_source)
-        return (atomic_load_explicit(&job->checkpoint_request, memory_order_acquire) >> 1) > task->barrier_id;
-    return task_has_input(task);
+    return task->has_source && (atomic_load_explicit(&job->checkpoint_request, memory_order_acquire) >> 1) > task->barrier_id;
 }
+
+static bool has_work(const struct task *task) { return is_called(task) || task_has_input(task); }
 
 static int64_t park_timeout_ns(struct task *task, int64_t limit_ns)
 {
@@ -287,7 +288,7 @@ static void wait_for_room(struct task *task)
     struct task_shared *shared = task->shared;
     int64_t begun_ns = clock_monotonic_ns();
     doorbell_prepare(&shared->bell, DOORBELL_SLEEPING);
-    if (task_outputs_roomy(task) || atomic_load_explicit(&task->job->shared->run_state, memory_order_relaxed) != RUN_RUNNING)
+    if (task_outputs_roomy(task) || is_called(task))
         doorbell_cancel(&shared->bell);
     else
         doorbell_wait(&shared->bell, PARK_NS_MAX);
@@ -395,6 +396,7 @@ static void loop(struct task *task)
     struct job_shared *job = task->job->shared;
     while (atomic_load_explicit(&job->run_state, memory_order_acquire) == RUN_RUNNING) {
         atomic_store_explicit(&task->shared->heartbeat, ++task->turns, memory_order_relaxed);
+        task->now_ms = 0;
         int result = turn(task);
         if (result >= 0) {
             int code = batch_commit(task);

@@ -10,8 +10,8 @@
 #define RETRIES_MAX 100u
 
 /* The queue itself, then the buffers: one mapping, touched only as far as it is used. */
-int block_io_open(const struct io *io, int fd, const char *file, uint32_t depth, bool direct, struct block_io **ret_queue,
-                  struct weir_error *err)
+int block_io_open(const struct io *io, int fd, const char *file, uint32_t depth, bool direct,
+                  struct block_io **ret_queue, struct weir_error *err)
 {
     CHECK(depth >= 1 && depth <= IO_DEPTH_MAX);
     size_t head_bytes = align_up(sizeof(struct block_io), 4096);
@@ -122,15 +122,16 @@ static bool slot_fail(struct block_io *queue, struct slot *slot, int errno_value
 {
     if (queue->error.code == WEIR_OK)
         error_set_errno(&queue->error, errno_value, "%s: %s %zu bytes at byte %" PRIu64, queue->file,
-                        slot->is_write ? "write" : "read", slot->size_bytes - slot->done_bytes, slot->offset + slot->done_bytes);
+                        slot->is_write ? "write" : "read", slot->size_bytes - slot->done_bytes,
+                        slot->offset + slot->done_bytes);
     return slot_end(queue, slot);
 }
 
 static bool slot_fail_at_end_of_file(struct block_io *queue, struct slot *slot)
 {
     if (queue->error.code == WEIR_OK)
-        error_set(&queue->error, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the file ends here, expected %zu bytes more", queue->file,
-                  slot->offset + slot->done_bytes, slot->size_bytes - slot->done_bytes);
+        error_set(&queue->error, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the file ends here, expected %zu bytes more",
+                  queue->file, slot->offset + slot->done_bytes, slot->size_bytes - slot->done_bytes);
     return slot_end(queue, slot);
 }
 
@@ -159,8 +160,8 @@ static bool slot_failed_request(struct block_io *queue, struct slot *slot, int e
     return transient ? slot_retry(queue, slot, errno_value) : slot_fail(queue, slot, errno_value);
 }
 
-/* A short direct request may end at a place from which no direct one can go on: the rest goes again from the last aligned byte.
- * Writing bytes once more does no harm. */
+/* A short direct request may end at a place from which no direct one can go on: the rest goes again from the last
+ * aligned byte. Writing bytes once more does no harm. */
 static size_t aligned_progress(const struct block_io *queue, const struct slot *slot, size_t done_bytes)
 {
     return queue->direct && done_bytes < slot->size_bytes ? done_bytes & ~(size_t)4095 : done_bytes;

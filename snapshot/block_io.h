@@ -1,9 +1,12 @@
 /*
- * block_io.h - large reads or writes of one file, several in flight, over io_uring or pread/pwrite: the same calls, the same bytes.
+ * block_io.h - large reads or writes of one file, several in flight, over io_uring or pread/pwrite: the same calls, the
+ * same bytes.
  *
- * A queue has `depth` slots, each with a buffer of BUFFER_BYTES. Take a slot, fill it, write it: it comes back to the free
- * ones when every byte of it is on its way through the kernel. Or take one, read into it, wait for it, use it, release it.
- *   - Short results are continued, EINTR, EAGAIN and ECANCELED repeated (at most 100 times in a row), for every request.
+ * A queue has `depth` slots, each with a buffer of BUFFER_BYTES. Take a slot, fill it, write it: it comes back to the
+ * free ones when every byte of it is on its way through the kernel. Or take one, read into it, wait for it, use it,
+ * release it.
+ *   - Short results are continued, EINTR, EAGAIN and ECANCELED repeated (at most 100 times in a row), for every
+ * request.
  *   - A file that was switched to O_DIRECT and refuses a request with EINVAL goes on buffered, that request first.
  *   - The first failure is kept in the queue's error, named with file and offset; every call from then on returns it.
  * One process, one thread; memory from mmap only. A queue does not survive fork: the child makes its own.
@@ -58,11 +61,12 @@ struct block_io {
     struct weir_error error;
 };
 
-/* With the pread/pwrite backend; the file is fd, opened by the caller, and stays his. `direct`: it is switched to O_DIRECT where
- * the file system allows it. */
-int block_io_open(const struct io *io, int fd, const char *file, uint32_t depth, bool direct, struct block_io **ret_queue,
-                  struct weir_error *err);
-/* Goes over to io_uring from here on. Before or between requests, none in flight. On failure (why: in err) nothing has changed. */
+/* With the pread/pwrite backend; the file is fd, opened by the caller, and stays his. `direct`: it is switched to
+ * O_DIRECT where the file system allows it. */
+int block_io_open(const struct io *io, int fd, const char *file, uint32_t depth, bool direct,
+                  struct block_io **ret_queue, struct weir_error *err);
+/* Goes over to io_uring from here on. Before or between requests, none in flight. On failure (why: in err) nothing has
+ * changed. */
 int block_io_use_uring(struct block_io *queue, struct weir_error *err);
 /* Waits for what is in flight and frees everything. NULL is allowed. */
 void block_io_close(struct block_io *queue);
@@ -78,7 +82,8 @@ void block_io_release(struct block_io *queue, struct slot *slot);
 /* Waits for all writes. */
 int block_io_drain(struct block_io *queue);
 
-/* For the backends: a request of this slot ended with `result` bytes or -errno. True: send the rest of the slot (again). */
+/* For the backends: a request of this slot ended with `result` bytes or -errno. True: send the rest of the slot
+ * (again). */
 bool block_io_complete(struct block_io *queue, struct slot *slot, ssize_t result);
 extern const struct block_backend block_backend_pwrite;
 extern const struct block_backend block_backend_uring;

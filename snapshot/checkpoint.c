@@ -60,8 +60,8 @@ static int check_file(const struct checkpoint_dir *dir, const struct snapshot_fi
     if (!S_ISREG(info.st_mode))
         return error_set(err, WEIR_ECORRUPT, "%s/snapshots/%s: is no regular file", dir->path, file->name);
     if (info.st_size < 0 || (uint64_t)info.st_size != file->size_bytes)
-        return error_set(err, WEIR_ECORRUPT, "%s/snapshots/%s: expected %" PRIu64 " bytes, found %lld", dir->path, file->name,
-                         file->size_bytes, (long long)info.st_size);
+        return error_set(err, WEIR_ECORRUPT, "%s/snapshots/%s: expected %" PRIu64 " bytes, found %lld", dir->path,
+                         file->name, file->size_bytes, (long long)info.st_size);
     return WEIR_OK;
 }
 
@@ -114,11 +114,12 @@ int checkpoint_list(const struct checkpoint_dir *dir, struct checkpoint_list *re
     return code;
 }
 
-/* Going back further than needed may undo what was made visible: so only for what is wrong with the checkpoint itself, not for a
- * process that is out of memory, of descriptors or of rights. */
+/* Going back further than needed may undo what was made visible: so only for what is wrong with the checkpoint itself,
+ * not for a process that is out of memory, of descriptors or of rights. */
 static bool is_damage(int code)
 {
-    return code == WEIR_ECORRUPT || code == WEIR_EVERSION || code == WEIR_EMISMATCH || code == WEIR_ENOENT || code == WEIR_EIO;
+    return code == WEIR_ECORRUPT || code == WEIR_EVERSION || code == WEIR_EMISMATCH || code == WEIR_ENOENT ||
+           code == WEIR_EIO;
 }
 
 /* The first usable one from the end of the list, below below_id. */
@@ -136,19 +137,20 @@ static int choose(const struct checkpoint_dir *dir, const struct checkpoint_list
         if (code == WEIR_OK)
             return WEIR_OK;
         if (!is_damage(code))
-            return error_set(err, code, "checkpoint %" PRIu64 " cannot be read, which says nothing about it: %s", id, reason.text);
+            return error_set(err, code, "checkpoint %" PRIu64 " cannot be read, which says nothing about it: %s", id,
+                             reason.text);
         if (skipped != NULL)
             skipped(self, id, &reason);
         skipped_count++;
     }
     if (skipped_count == 0)
         return WEIR_END;
-    return error_set(err, WEIR_ECORRUPT, "%s: none of its %zu checkpoints can be used; of the oldest: %s", dir->path, skipped_count,
-                     reason.text);
+    return error_set(err, WEIR_ECORRUPT, "%s: none of its %zu checkpoints can be used; of the oldest: %s", dir->path,
+                     skipped_count, reason.text);
 }
 
-int checkpoint_find_newest(const struct checkpoint_dir *dir, uint64_t below_id, checkpoint_skipped_fn skipped, void *self,
-                           struct manifest **ret_manifest, struct weir_error *err)
+int checkpoint_find_newest(const struct checkpoint_dir *dir, uint64_t below_id, checkpoint_skipped_fn skipped,
+                           void *self, struct manifest **ret_manifest, struct weir_error *err)
 {
     struct checkpoint_list list;
     int code = checkpoint_list_ids(dir, &list, err);
@@ -162,7 +164,8 @@ int checkpoint_find_newest(const struct checkpoint_dir *dir, uint64_t below_id, 
     int result = dir->io->fsync(dir->io->self, dir->fd);
     if (result < 0) {
         manifest_free(m);
-        return error_set_errno(err, -result, "%s: fsync of the directory before its newest checkpoint is used", dir->path);
+        return error_set_errno(err, -result, "%s: fsync of the directory before its newest checkpoint is used",
+                               dir->path);
     }
     *ret_manifest = m;
     return WEIR_OK;
@@ -214,7 +217,8 @@ static int verify_file(const struct checkpoint_dir *dir, const struct manifest *
     return code;
 }
 
-int checkpoint_verify(const struct checkpoint_dir *dir, uint64_t checkpoint_id, enum io_mode io_mode, struct weir_error *err)
+int checkpoint_verify(const struct checkpoint_dir *dir, uint64_t checkpoint_id, enum io_mode io_mode,
+                      struct weir_error *err)
 {
     struct manifest *m = NULL;
     int code = manifest_read(dir, checkpoint_id, &m, err);

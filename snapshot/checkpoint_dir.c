@@ -41,7 +41,8 @@ void manifest_name_format(uint64_t checkpoint_id, char text[FILE_NAME_BYTES])
     snprintf(text, FILE_NAME_BYTES, "manifest-%0*" PRIu64, ID_DIGITS, checkpoint_id);
 }
 
-void manifest_temp_name_format(uint64_t checkpoint_id, uint64_t generation, uint32_t attempt, char text[FILE_NAME_BYTES])
+void manifest_temp_name_format(uint64_t checkpoint_id, uint64_t generation, uint32_t attempt,
+                               char text[FILE_NAME_BYTES])
 {
     snprintf(text, FILE_NAME_BYTES, ".manifest-%0*" PRIu64 "-g%" PRIu64 "-a%" PRIu32 ".tmp", ID_DIGITS, checkpoint_id,
              generation, attempt);
@@ -87,8 +88,8 @@ static bool cut_text(const char *text, size_t *size_bytes, const char *suffix)
     return true;
 }
 
-/* The numbers are taken from the end, since a task's name may hold dashes. Formatting what was parsed must give the same text: that
- * refuses leading zeros and the like. */
+/* The numbers are taken from the end, since a task's name may hold dashes. Formatting what was parsed must give the
+ * same text: that refuses leading zeros and the like. */
 bool snapshot_name_parse(const char *text, struct snapshot_name *ret_name)
 {
     size_t size_bytes = strnlen(text, FILE_NAME_BYTES);
@@ -99,7 +100,8 @@ bool snapshot_name_parse(const char *text, struct snapshot_name *ret_name)
         !cut_number(text, &size_bytes, "-a", UINT32_MAX, &attempt) ||
         !cut_number(text, &size_bytes, "-g", UINT64_MAX, &name.generation) ||
         !cut_number(text, &size_bytes, "-", UINT32_MAX, &subtask) || size_bytes <= ID_DIGITS + 1 ||
-        size_bytes - ID_DIGITS - 1 > WEIR_NAME_BYTES_MAX || !parse_number(text, ID_DIGITS, UINT64_MAX, &name.checkpoint_id))
+        size_bytes - ID_DIGITS - 1 > WEIR_NAME_BYTES_MAX ||
+        !parse_number(text, ID_DIGITS, UINT64_MAX, &name.checkpoint_id))
         return false;
     memcpy(name.task, text + ID_DIGITS + 1, size_bytes - ID_DIGITS - 1);
     name.subtask = (uint32_t)subtask;
@@ -117,7 +119,8 @@ bool snapshot_name_parse(const char *text, struct snapshot_name *ret_name)
 bool manifest_name_parse(const char *text, uint64_t *ret_checkpoint_id)
 {
     size_t prefix_bytes = strlen(MANIFEST_PREFIX);
-    return strnlen(text, FILE_NAME_BYTES) == prefix_bytes + ID_DIGITS && memcmp(text, MANIFEST_PREFIX, prefix_bytes) == 0 &&
+    return strnlen(text, FILE_NAME_BYTES) == prefix_bytes + ID_DIGITS &&
+           memcmp(text, MANIFEST_PREFIX, prefix_bytes) == 0 &&
            parse_number(text + prefix_bytes, ID_DIGITS, UINT64_MAX, ret_checkpoint_id);
 }
 
@@ -164,8 +167,8 @@ static int sync_directory(const struct io *io, int fd, const char *name, struct 
     return result < 0 ? error_set_errno(err, -result, "sync directory %s", name) : WEIR_OK;
 }
 
-/* So that the name of `path` itself outlives a power cut. A parent that may be passed but not read cannot be synced: then whoever gave
- * the directory to this user has made it long ago. */
+/* So that the name of `path` itself outlives a power cut. A parent that may be passed but not read cannot be synced:
+ * then whoever gave the directory to this user has made it long ago. */
 static int sync_parent(const struct io *io, int fd, struct weir_error *err)
 {
     int parent_fd = -1;
@@ -270,7 +273,8 @@ static int scan_buffer(const char *data, size_t size_bytes, dir_entry_fn entry, 
 }
 
 /* A descriptor of its own: the read position of dir_fd is shared with all processes that inherited it. */
-int checkpoint_dir_scan(const struct checkpoint_dir *dir, int dir_fd, dir_entry_fn entry, void *self, struct weir_error *err)
+int checkpoint_dir_scan(const struct checkpoint_dir *dir, int dir_fd, dir_entry_fn entry, void *self,
+                        struct weir_error *err)
 {
     const struct io *io = dir->io;
     int fd = -1;

@@ -5,8 +5,8 @@
  *   DIR/.manifest-<id>-g<generation>-a<attempt>.tmp    a manifest that is being written, or garbage
  *   DIR/snapshots/<id>-<task>-<subtask>-g<generation>-a<attempt>.snap
  *
- * Names are made and parsed here only. A name that is not exactly what the formatter makes for the values parsed from it
- * is not ours: it is never opened, never deleted.
+ * Names are made and parsed here only. A name that is not exactly what the formatter makes for the values parsed from
+ * it is not ours: it is never opened, never deleted.
  */
 #ifndef WEIR_SNAPSHOT_CHECKPOINT_DIR_H
 #define WEIR_SNAPSHOT_CHECKPOINT_DIR_H
@@ -22,8 +22,9 @@ struct checkpoint_dir {
     char path[256]; /* for messages only; cut when longer */
 };
 
-/* Opens path, with `make` making it (mode 0700, its parent must exist) and snapshots/ below it, durably. Without `make` a missing one is
- * WEIR_ENOENT. Blocks. The descriptors are O_CLOEXEC, stay good in forked children, and are shared with them. */
+/* Opens path, with `make` making it (mode 0700, its parent must exist) and snapshots/ below it, durably. Without `make`
+ * a missing one is WEIR_ENOENT. Blocks. The descriptors are O_CLOEXEC, stay good in forked children, and are shared
+ * with them. */
 int checkpoint_dir_open(const struct io *io, const char *path, bool make, struct checkpoint_dir *ret_dir,
                         struct weir_error *err);
 void checkpoint_dir_close(struct checkpoint_dir *dir);
@@ -43,16 +44,19 @@ bool snapshot_name_parse(const char *text, struct snapshot_name *ret_name);
 
 void manifest_name_format(uint64_t checkpoint_id, char text[FILE_NAME_BYTES]);
 bool manifest_name_parse(const char *text, uint64_t *ret_checkpoint_id);
-void manifest_temp_name_format(uint64_t checkpoint_id, uint64_t generation, uint32_t attempt, char text[FILE_NAME_BYTES]);
+void manifest_temp_name_format(uint64_t checkpoint_id, uint64_t generation, uint32_t attempt,
+                               char text[FILE_NAME_BYTES]);
 bool manifest_temp_name_parse(const char *text, uint64_t *ret_checkpoint_id);
 
-/* Opens a regular file for reading, whatever else may have its name: no symbolic link is followed, a FIFO does not block. */
+/* Opens a regular file for reading, whatever else may have its name: no symbolic link is followed, a FIFO does not
+ * block. */
 int checkpoint_dir_open_file(const struct checkpoint_dir *dir, int dir_fd, const char *name, int *ret_fd,
                              uint64_t *ret_size_bytes, struct weir_error *err);
 
-/* Calls entry() for each name in DIR or DIR/snapshots but "." and ".."; stops at a result other than WEIR_OK and returns it. The
- * directory must not be changed by entry(). */
+/* Calls entry() for each name in DIR or DIR/snapshots but "." and ".."; stops at a result other than WEIR_OK and
+ * returns it. The directory must not be changed by entry(). */
 typedef int (*dir_entry_fn)(void *self, const char *name, struct weir_error *err);
-int checkpoint_dir_scan(const struct checkpoint_dir *dir, int dir_fd, dir_entry_fn entry, void *self, struct weir_error *err);
+int checkpoint_dir_scan(const struct checkpoint_dir *dir, int dir_fd, dir_entry_fn entry, void *self,
+                        struct weir_error *err);
 
 #endif

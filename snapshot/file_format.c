@@ -68,20 +68,21 @@ static int page_check(const unsigned char *page, const char *magic, const char *
                       struct weir_error *err)
 {
     if (memcmp(page, magic, FORMAT_MAGIC_BYTES) != 0)
-        return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the %s does not begin with \"%s\"", file, offset, part, magic);
+        return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the %s does not begin with \"%s\"", file, offset,
+                         part, magic);
     struct reader r = {.data = page + FORMAT_MAGIC_BYTES, .size_bytes = 4};
     uint32_t version = reader_u32(&r);
     uint64_t expected = page_seal_read(page);
     uint64_t found = bytes_checksum(page, SNAPSHOT_SEALED_BYTES);
     if (version != SNAPSHOT_VERSION)
         return error_set(err, expected == found ? WEIR_EVERSION : WEIR_ECORRUPT,
-                         "%s: byte %" PRIu64 ": the %s has format version %" PRIu32 ", this program reads version %u%s", file,
-                         offset + FORMAT_MAGIC_BYTES, part, version, SNAPSHOT_VERSION,
+                         "%s: byte %" PRIu64 ": the %s has format version %" PRIu32 ", this program reads version %u%s",
+                         file, offset + FORMAT_MAGIC_BYTES, part, version, SNAPSHOT_VERSION,
                          expected == found ? ": use the version of weir that wrote it, or a newer one" : "");
     if (expected != found)
         return error_set(err, WEIR_ECORRUPT,
-                         "%s: byte %" PRIu64 ": the %s fails its checksum: expected %016" PRIx64 ", found %016" PRIx64, file, offset,
-                         part, expected, found);
+                         "%s: byte %" PRIu64 ": the %s fails its checksum: expected %016" PRIx64 ", found %016" PRIx64,
+                         file, offset, part, expected, found);
     return WEIR_OK;
 }
 
@@ -150,8 +151,8 @@ void footer_encode(const struct snapshot_footer *footer, unsigned char page[PAGE
     *ret_checksum = page_seal(&w);
 }
 
-int footer_decode(const unsigned char page[PAGE_BYTES], const char *file, uint64_t offset, struct snapshot_footer *ret_footer,
-                  struct weir_error *err)
+int footer_decode(const unsigned char page[PAGE_BYTES], const char *file, uint64_t offset,
+                  struct snapshot_footer *ret_footer, struct weir_error *err)
 {
     int code = page_check(page, SNAPSHOT_FOOTER_MAGIC, "footer", file, offset, err);
     if (code != WEIR_OK)
@@ -167,7 +168,8 @@ int footer_decode(const unsigned char page[PAGE_BYTES], const char *file, uint64
     footer.total_bytes = reader_u64(&r);
     footer.header_checksum = reader_u64(&r);
     if (footer_bytes != SNAPSHOT_FOOTER_BYTES || !all_zero(page + r.used, SNAPSHOT_SEALED_BYTES - r.used))
-        return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the footer has a field out of its range", file, offset);
+        return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the footer has a field out of its range", file,
+                         offset);
     *ret_footer = footer;
     return WEIR_OK;
 }

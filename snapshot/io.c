@@ -92,7 +92,8 @@ static ssize_t system_getdents(void *self, int fd, void *data, size_t size_bytes
     return size_of(syscall(SYS_getdents64, fd, data, size_bytes));
 }
 
-/* Since Linux 6.1 the kernel says which alignment direct writes need; before, and where it does not say, 4096 is enough. */
+/* Since Linux 6.1 the kernel says which alignment direct writes need; before, and where it does not say, 4096 is
+ * enough. */
 static bool direct_alignment_is_ok(int fd)
 {
 #ifdef STATX_DIOALIGN
@@ -174,7 +175,9 @@ const struct io *io_system(void) { return &system_table; }
 /* Docker's and systemd's filters answer EPERM, a kernel without it ENOSYS, the sysctl EPERM. */
 static int probe_refused(int result, struct weir_error *err)
 {
-    error_set_errno(err, -result, "io_uring is refused by this system (seccomp, the sysctl kernel.io_uring_disabled, or locked memory)");
+    error_set_errno(
+        err, -result,
+        "io_uring is refused by this system (seccomp, the sysctl kernel.io_uring_disabled, or locked memory)");
     return result == -EPERM || result == -EACCES ? WEIR_EPERM : error_from_errno(-result);
 }
 

@@ -2,9 +2,10 @@
  * io.h - every fallible file operation of this folder, as one table of functions: the seam at which tests fail the N-th
  * call, shorten a write or count calls. io_system() is the real table.
  *
- * Each function returns its result (>= 0) or -errno, never -1; none retries, none writes a message. All names are relative
- * to a directory descriptor and are never followed when they are symbolic links. `self` is the table's own first member, handed
- * to each function. May be used in any process, and in a forked child: no locks, no stdio, no heap.
+ * Each function returns its result (>= 0) or -errno, never -1; none retries, none writes a message. All names are
+ * relative to a directory descriptor and are never followed when they are symbolic links. `self` is the table's own
+ * first member, handed to each function. May be used in any process, and in a forked child: no locks, no stdio, no
+ * heap.
  */
 #ifndef WEIR_SNAPSHOT_IO_H
 #define WEIR_SNAPSHOT_IO_H
@@ -39,7 +40,8 @@ struct io {
     int (*fstatat)(void *self, int dir_fd, const char *name, struct stat *ret_stat);
     /* Raw getdents64: 0 at the end. */
     ssize_t (*getdents)(void *self, int fd, void *data, size_t size_bytes);
-    /* Switches O_DIRECT of an open file on or off; -EINVAL where the file system (or its alignment, above 4096) does not allow it. */
+    /* Switches O_DIRECT of an open file on or off; -EINVAL where the file system (or its alignment, above 4096) does
+     * not allow it. */
     int (*set_direct)(void *self, int fd, bool on);
 
     /* io_uring: the ring belongs to the process that made it. */
@@ -55,8 +57,8 @@ struct io {
 /* The real table. Static memory, no state. */
 const struct io *io_system(void);
 
-/* The start-up probe: WEIR_OK where a ring can be made, and a request completes; else why not, in words, in err (WEIR_EUNSUPPORTED,
- * WEIR_EPERM, WEIR_ENOMEM ...). Makes and destroys a ring. */
+/* The start-up probe: WEIR_OK where a ring can be made, and a request completes; else why not, in words, in err
+ * (WEIR_EUNSUPPORTED, WEIR_EPERM, WEIR_ENOMEM ...). Makes and destroys a ring. */
 int io_probe_uring(const struct io *io, struct weir_error *err);
 
 /* "auto", "uring", "pwrite". */
@@ -64,8 +66,8 @@ const char *io_mode_name(enum io_mode mode);
 /* WEIR_EINVAL, in words, for anything else. */
 int io_mode_parse(const char *text, enum io_mode *ret_mode, struct weir_error *err);
 
-/* Loops over short results and (at most 100 times in a row) EINTR and EAGAIN. Returns the bytes moved (fewer only at the end of
- * the file, when reading) or -errno. */
+/* Loops over short results and (at most 100 times in a row) EINTR and EAGAIN. Returns the bytes moved (fewer only at
+ * the end of the file, when reading) or -errno. */
 ssize_t io_read_full(const struct io *io, int fd, void *data, size_t size_bytes, uint64_t offset);
 ssize_t io_write_full(const struct io *io, int fd, const void *data, size_t size_bytes, uint64_t offset);
 

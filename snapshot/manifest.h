@@ -1,6 +1,7 @@
 /*
- * manifest.h - what makes a checkpoint one: the file that names all its parts. It is written by the coordinator, once, in
- * one atomic step; before it the checkpoint does not exist, after it, it is complete. The bytes: docs/formats/manifest.md.
+ * manifest.h - what makes a checkpoint one: the file that names all its parts. It is written by the coordinator, once,
+ * in one atomic step; before it the checkpoint does not exist, after it, it is complete. The bytes:
+ * docs/formats/manifest.md.
  *
  * A struct manifest is plain data; all it points to comes from manifest_alloc() and goes with manifest_free().
  * Single-threaded; heap memory.
@@ -13,8 +14,8 @@
 #define MANIFEST_BYTES_MAX (64u << 20)
 #define MANIFEST_OPERATORS_MAX 1024u
 #define MANIFEST_TASKS_MAX 4096u
-#define MANIFEST_FILES_MAX 256u        /* of one task */
-#define MANIFEST_COMMITTABLES_MAX 64u  /* pending ones of one sink instance */
+#define MANIFEST_FILES_MAX 256u       /* of one task */
+#define MANIFEST_COMMITTABLES_MAX 64u /* pending ones of one sink instance */
 #define MANIFEST_KEY_GROUPS_MAX 65536u
 
 enum manifest_kind { MANIFEST_CHECKPOINT = 1, MANIFEST_SAVEPOINT = 2 };
@@ -95,27 +96,31 @@ struct manifest {
 /* An empty one of kind MANIFEST_CHECKPOINT, or NULL when out of memory. */
 struct manifest *manifest_new(void);
 void manifest_free(struct manifest *m); /* NULL is allowed */
-/* count * size_bytes of zeroed memory that lives as long as m; NULL when out of memory. A count of 0 gives a valid address. */
+/* count * size_bytes of zeroed memory that lives as long as m; NULL when out of memory. A count of 0 gives a valid
+ * address. */
 void *manifest_alloc(struct manifest *m, size_t count, size_t size_bytes);
 
 /* The file's bytes; free() them. WEIR_EINVAL, WEIR_ELIMIT, in words, for what manifest_decode() would refuse. */
 int manifest_encode(struct manifest *m, void **ret_bytes, size_t *ret_size_bytes, struct weir_error *err);
-/* Any bytes: WEIR_ECORRUPT or WEIR_EVERSION with the offset and what was expected; never a crash. manifest_free() it. */
+/* Any bytes: WEIR_ECORRUPT or WEIR_EVERSION with the offset and what was expected; never a crash. manifest_free() it.
+ */
 int manifest_decode(const void *bytes, size_t size_bytes, struct manifest **ret_manifest, struct weir_error *err);
 
-/* The commit: temporary file, fsync, rename to a name that must be new, fsync of the directory. Blocks. WEIR_OK: complete and durable.
- * On failure the checkpoint is not: temporary file and manifest are unlinked as far as possible, no sink may be told. (Where
- * even that failed, a later recovery may still find it complete: it is whole, and as good as the one before it.) The snapshot files of an
- * attempt that failed here may be deleted, by checkpoint_retain(). Every snapshot file must be durable before: snapshot_write() sees to that.
- * Kill points k3 (half written), k4 (written), k5 (synced), k6 (renamed). */
+/* The commit: temporary file, fsync, rename to a name that must be new, fsync of the directory. Blocks. WEIR_OK:
+ * complete and durable. On failure the checkpoint is not: temporary file and manifest are unlinked as far as possible,
+ * no sink may be told. (Where even that failed, a later recovery may still find it complete: it is whole, and as good
+ * as the one before it.) The snapshot files of an attempt that failed here may be deleted, by checkpoint_retain().
+ * Every snapshot file must be durable before: snapshot_write() sees to that. Kill points k3 (half written), k4
+ * (written), k5 (synced), k6 (renamed). */
 int manifest_write(const struct checkpoint_dir *dir, struct manifest *m, uint32_t attempt, struct weir_error *err);
 /* WEIR_ENOENT, or as manifest_decode(). */
 int manifest_read(const struct checkpoint_dir *dir, uint64_t checkpoint_id, struct manifest **ret_manifest,
                   struct weir_error *err);
 
-/* Can the job described by `expected` go on from `found`? Compared: job name; job id (where expected's is not all zero); key group
- * count; operators by name: kind, parallelism, keys, states; tasks: chaining, key groups. `expected` needs no files, positions or counters. WEIR_OK, or
- * WEIR_EMISMATCH with the first difference and what to do about it. */
+/* Can the job described by `expected` go on from `found`? Compared: job name; job id (where expected's is not all
+ * zero); key group count; operators by name: kind, parallelism, keys, states; tasks: chaining, key groups. `expected`
+ * needs no files, positions or counters. WEIR_OK, or WEIR_EMISMATCH with the first difference and what to do about it.
+ */
 int manifest_check_compatible(const struct manifest *found, const struct manifest *expected, struct weir_error *err);
 
 /* NULL where there is none. */

@@ -14,6 +14,7 @@
 #define POSITION_BYTES_MIN 8u
 #define COMMITTABLE_BYTES_MIN 16u
 #define TRAILER_BYTES 8u
+#define TOP_BYTES_MIN 78u /* between head and operators, with both counts */
 #define HEAD_BYTES 24u /* magic, version, reserved, size */
 
 static void encode_operator(struct writer *w, const struct manifest_operator *op)
@@ -86,7 +87,7 @@ static void encode_all(struct writer *w, const struct manifest *m)
 {
     writer_put(w, MANIFEST_MAGIC, FORMAT_MAGIC_BYTES);
     writer_u32(w, MANIFEST_VERSION);
-    writer_u32(w, 0);                 /* reserved */
+    writer_u32(w, 0);                     /* reserved */
     writer_u64(w, (uint64_t)w->capacity); /* of the whole file, with the checksum */
     writer_text(w, m->job_name);
     writer_put(w, m->job_id, sizeof m->job_id);
@@ -121,7 +122,7 @@ static uint64_t task_bytes(const struct manifest_task *task)
 /* Exact: encode_all() fills it to the last byte but the checksum. */
 static uint64_t manifest_bytes(const struct manifest *m)
 {
-    uint64_t size_bytes = HEAD_BYTES + 2 + strlen(m->job_name) + 16 + 4 * 8 + 3 * 4 + 8 + 4 + 4 + TRAILER_BYTES;
+    uint64_t size_bytes = HEAD_BYTES + TOP_BYTES_MIN + strlen(m->job_name) + TRAILER_BYTES;
     for (uint32_t i = 0; i < m->operator_count; i++) {
         const struct manifest_operator *op = &m->operators[i];
         size_bytes += OPERATOR_BYTES_MIN + strlen(op->name) + strlen(op->type);
@@ -150,7 +151,8 @@ int manifest_encode(struct manifest *m, void **ret_bytes, size_t *ret_size_bytes
         return code;
     uint64_t size_bytes = manifest_bytes(m);
     if (size_bytes > MANIFEST_BYTES_MAX)
-        return error_set(err, WEIR_ELIMIT, "a manifest of %" PRIu64 " bytes, at most %u", size_bytes, MANIFEST_BYTES_MAX);
+        return error_set(err, WEIR_ELIMIT, "a manifest of %" PRIu64 " bytes, at most %u", size_bytes,
+                         MANIFEST_BYTES_MAX);
     unsigned char *bytes = malloc(size_bytes);
     if (bytes == NULL)
         return error_set(err, WEIR_ENOMEM, "%" PRIu64 " bytes for a manifest: out of memory", size_bytes);
@@ -169,7 +171,8 @@ int manifest_encode(struct manifest *m, void **ret_bytes, size_t *ret_size_bytes
 /* The reader stands where the field was found to be wrong, or ran over the end. */
 static int refuse(const struct reader *r, const char *what, struct weir_error *err)
 {
-    return error_set(err, WEIR_ECORRUPT, "byte %zu: %s", r->used, r->failed ? "a field runs over the end or is malformed" : what);
+    return error_set(err, WEIR_ECORRUPT, "byte %zu: %s", r->used,
+                     r->failed ? "a field runs over the end or is malformed" : what);
 }
 
 /* An array of one kind of element: its bounds, and what an element takes on disk (at least) and in memory. */
@@ -193,7 +196,8 @@ static void *decode_array(struct reader *r, struct manifest *m, struct array_kin
 
 static int refuse_array(const struct reader *r, struct weir_error *err)
 {
-    return r->failed ? refuse(r, "", err) : error_set(err, WEIR_ENOMEM, "a manifest of %zu bytes: out of memory", r->size_bytes);
+    return r->failed ? refuse(r, "", err)
+                     : error_set(err, WEIR_ENOMEM, "a manifest of %zu bytes: out of memory", r->size_bytes);
 }
 
 static bool decode_bool(struct reader *r)
@@ -219,7 +223,8 @@ static int decode_operator(struct reader *r, struct manifest *m, struct manifest
     op->key_bytes = reader_u32(r);
     op->keyed = decode_bool(r);
     decode_reserved(r);
-    op->states = decode_array(r, m, (struct array_kind){WEIR_STATES_MAX, STATE_BYTES_MIN, sizeof *op->states}, &op->state_count);
+    op->states =
+        decode_array(r, m, (struct array_kind){WEIR_STATES_MAX, STATE_BYTES_MIN, sizeof *op->states}, &op->state_count);
     if (op->states == NULL)
         return refuse_array(r, err);
     for (uint32_t i = 0; i < op->state_count && !r->failed; i++) {
@@ -273,8 +278,8 @@ static int decode_connectors(struct reader *r, struct manifest *m, struct manife
         position->operator_index = reader_u32(r);
         position->size_bytes = (uint32_t)reader_blob(r, position->bytes, sizeof position->bytes);
     }
-    struct array_kind committable_kind = {(uint64_t)task->operator_count * MANIFEST_COMMITTABLES_MAX, COMMITTABLE_BYTES_MIN,
-                                          sizeof *task->committables};
+    struct array_kind committable_kind = {(uint64_t)task->operator_count * MANIFEST_COMMITTABLES_MAX,
+                                          COMMITTABLE_BYTES_MIN, sizeof *task->committables};
     task->committables = decode_array(r, m, committable_kind, &task->committable_count);
     if (task->committables == NULL)
         return refuse_array(r, err);
@@ -345,12 +350,14 @@ static int decode_head(struct reader *r, struct weir_error *err)
     uint64_t found = bytes_checksum(r->data, r->size_bytes - TRAILER_BYTES);
     if (version != MANIFEST_VERSION)
         return error_set(err, expected == found ? WEIR_EVERSION : WEIR_ECORRUPT,
-                         "byte 8: format version %" PRIu32 ", this program reads version %u%s", version, MANIFEST_VERSION,
+                         "byte 8: format version %" PRIu32 ", this program reads version %u%s", version,
+                         MANIFEST_VERSION,
                          expected == found ? ": use the version of weir that wrote it, or a newer one" : "");
     uint32_t reserved = reader_u32(r);
     uint64_t size_bytes = reader_u64(r);
     if (size_bytes != r->size_bytes)
-        return error_set(err, WEIR_ECORRUPT, "byte 16: expected %" PRIu64 " bytes, found %zu", size_bytes, r->size_bytes);
+        return error_set(err, WEIR_ECORRUPT, "byte 16: expected %" PRIu64 " bytes, found %zu", size_bytes,
+                         r->size_bytes);
     if (expected != found)
         return error_set(err, WEIR_ECORRUPT, "byte %zu: fails its checksum: expected %016" PRIx64 ", found %016" PRIx64,
                          r->size_bytes - TRAILER_BYTES, expected, found);
@@ -369,7 +376,8 @@ static int decode_all(struct reader *r, struct manifest *m, struct weir_error *e
     if (r->used != r->size_bytes)
         return refuse(r, "bytes follow the last field", err);
     if (m->total_bytes != sum_of_files(m))
-        return error_set(err, WEIR_ECORRUPT, "the files add up to %" PRIu64 " bytes, expected %" PRIu64, sum_of_files(m), m->total_bytes);
+        return error_set(err, WEIR_ECORRUPT, "the files add up to %" PRIu64 " bytes, expected %" PRIu64,
+                         sum_of_files(m), m->total_bytes);
     return manifest_check(m, WEIR_ECORRUPT, err);
 }
 

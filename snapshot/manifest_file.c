@@ -129,7 +129,8 @@ static int read_bytes(const struct checkpoint_dir *dir, const char *name, void *
         return code;
     void *bytes = NULL;
     if (size_bytes > MANIFEST_BYTES_MAX)
-        code = error_set(err, WEIR_ECORRUPT, "%s: %" PRIu64 " bytes, a manifest has at most %u", name, size_bytes, MANIFEST_BYTES_MAX);
+        code = error_set(err, WEIR_ECORRUPT, "%s: %" PRIu64 " bytes, a manifest has at most %u", name, size_bytes,
+                         MANIFEST_BYTES_MAX);
     else if ((bytes = malloc(size_bytes + 1)) == NULL)
         code = error_set(err, WEIR_ENOMEM, "%s: %" PRIu64 " bytes: out of memory", name, size_bytes);
     ssize_t result = code == WEIR_OK ? io_read_full(io, fd, bytes, size_bytes, 0) : 0;

@@ -18,8 +18,8 @@ struct names {
 struct retention {
     const struct checkpoint_dir *dir;
     uint64_t lowest_live_id;
-    bool in_doubt;       /* some manifest is unreadable ... */
-    uint64_t doubt_id;   /* ... the newest of them: it may refer to any file up to its own id */
+    bool in_doubt;           /* some manifest is unreadable ... */
+    uint64_t doubt_id;       /* ... the newest of them: it may refer to any file up to its own id */
     struct names referenced; /* snapshots that a remaining manifest names; sorted */
     struct names doomed;     /* what the scans chose for deletion */
     struct retain_result result;
@@ -65,7 +65,8 @@ static bool delete_file(struct retention *r, int dir_fd, const char *name)
     if (result == -ENOENT)
         return true;
     if (result >= 0 && !S_ISREG(info.st_mode)) {
-        error_set(&error, WEIR_ECORRUPT, "%s: has the name of a checkpoint's file but is no regular file: left alone", name);
+        error_set(&error, WEIR_ECORRUPT, "%s: has the name of a checkpoint's file but is no regular file: left alone",
+                  name);
         note_error(r, &error);
         return false;
     }
@@ -97,9 +98,11 @@ static void doubt(struct retention *r, uint64_t checkpoint_id, const struct weir
     r->result.doubt = *reason;
 }
 
-/* Newest first: keep, or delete the manifest. One that cannot be deleted keeps its files. A checkpoint with missing files does not count as
- * one of those to keep, since nobody could go back to it; but its manifest stays unless a newer one is whole. */
-static int sort_out(struct retention *r, uint64_t checkpoint_id, uint32_t keep_count, uint32_t *kept, struct weir_error *err)
+/* Newest first: keep, or delete the manifest. One that cannot be deleted keeps its files. A checkpoint with missing
+ * files does not count as one of those to keep, since nobody could go back to it; but its manifest stays unless a newer
+ * one is whole. */
+static int sort_out(struct retention *r, uint64_t checkpoint_id, uint32_t keep_count, uint32_t *kept,
+                    struct weir_error *err)
 {
     struct manifest *m = NULL;
     struct weir_error reason = {0};
@@ -119,7 +122,8 @@ static int sort_out(struct retention *r, uint64_t checkpoint_id, uint32_t keep_c
     return code;
 }
 
-static int sort_out_all(struct retention *r, const struct checkpoint_list *list, uint32_t keep_count, struct weir_error *err)
+static int sort_out_all(struct retention *r, const struct checkpoint_list *list, uint32_t keep_count,
+                        struct weir_error *err)
 {
     uint32_t kept = 0;
     for (size_t i = list->count; i > 0; i--) {
@@ -145,7 +149,8 @@ static int choose_snapshot(void *self, const char *name, struct weir_error *err)
 {
     struct retention *r = self;
     struct snapshot_name parsed;
-    if (!snapshot_name_parse(name, &parsed) || parsed.checkpoint_id >= r->lowest_live_id || names_have(&r->referenced, name))
+    if (!snapshot_name_parse(name, &parsed) || parsed.checkpoint_id >= r->lowest_live_id ||
+        names_have(&r->referenced, name))
         return WEIR_OK;
     if (r->in_doubt && parsed.checkpoint_id <= r->doubt_id) {
         r->result.files_kept_in_doubt++;
@@ -180,8 +185,8 @@ static int delete_manifests(struct retention *r, uint32_t keep_count, struct wei
     return code;
 }
 
-/* Until the directory is synced a power cut may bring a manifest back, which must find its files: also one that an earlier call, or a
- * failed commit, deleted. */
+/* Until the directory is synced a power cut may bring a manifest back, which must find its files: also one that an
+ * earlier call, or a failed commit, deleted. */
 static int delete_snapshots(struct retention *r, struct weir_error *err)
 {
     int code = choose_files(r, r->dir->snapshots_fd, choose_snapshot, err);

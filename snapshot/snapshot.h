@@ -30,8 +30,8 @@ struct snapshot_file {
 
 /* Where the writer takes blocks from. */
 struct block_source {
-    /* The next block's id and its block_bytes bytes, good until the next call: WEIR_OK, or WEIR_END after the last one, or a negative
-     * code: the snapshot fails with it. Ids ascend. */
+    /* The next block's id and its block_bytes bytes, good until the next call: WEIR_OK, or WEIR_END after the last one,
+     * or a negative code: the snapshot fails with it. Ids ascend. */
     int (*next)(void *self, uint32_t *ret_id, const void **ret_block);
     /* Every block with a smaller id has been copied: whoever preserved them need not any longer. May be NULL. */
     void (*gathered)(void *self, uint32_t id_below);
@@ -55,11 +55,12 @@ struct snapshot_result {
 };
 
 /*
- * Writes a new file (O_EXCL) and makes it durable: data, then its name in snapshots/. In a forked child: no stdio, no locks,
- * memory from mmap only, an io_uring of its own. Blocks. On failure the file is unlinked, err says what failed at which
- * offset, and *ret_result is untouched; a failed sync is never repeated: try again under another attempt number.
- * IO_AUTO makes a ring only when there is more than one buffer (1 MiB) to write. IO_URING fails where it is refused.
- * Kill points h2 (opened), h3 (each buffer handed to the kernel), h4 (half a buffer), h5 (written), h6 (synced).
+ * Writes a new file (O_EXCL) and makes it durable: data, then its name in snapshots/. In a forked child: no stdio, no
+ * locks, memory from mmap only, an io_uring of its own. Blocks. On failure the file is unlinked, err says what failed
+ * at which offset, and *ret_result is untouched; a failed sync is never repeated: try again under another attempt
+ * number. IO_AUTO makes a ring only when there is more than one buffer (1 MiB) to write. IO_URING fails where it is
+ * refused. Kill points h2 (opened), h3 (each buffer handed to the kernel), h4 (half a buffer), h5 (written), h6
+ * (synced).
  */
 int snapshot_write(const struct checkpoint_dir *dir, const struct snapshot_identity *identity,
                    const struct snapshot_options *options, const struct block_source *source,
@@ -67,21 +68,23 @@ int snapshot_write(const struct checkpoint_dir *dir, const struct snapshot_ident
 
 struct snapshot_reader;
 
-/* Opens a file and verifies header, index and footer against what the manifest says of it (`file`) and whose it must be. job_id and
- * identity->name.{task, subtask} are the caller's; checkpoint, generation and attempt are taken from `file`. WEIR_ENOENT where it is
- * missing, WEIR_EVERSION for a format of another version, WEIR_ECORRUPT naming file, offset, expected and found. */
-int snapshot_open(const struct checkpoint_dir *dir, const struct snapshot_file *file, const struct snapshot_identity *identity,
-                  enum io_mode io_mode, struct snapshot_reader **ret_reader, struct weir_error *err);
+/* Opens a file and verifies header, index and footer against what the manifest says of it (`file`) and whose it must
+ * be. job_id and identity->name.{task, subtask} are the caller's; checkpoint, generation and attempt are taken from
+ * `file`. WEIR_ENOENT where it is missing, WEIR_EVERSION for a format of another version, WEIR_ECORRUPT naming file,
+ * offset, expected and found. */
+int snapshot_open(const struct checkpoint_dir *dir, const struct snapshot_file *file,
+                  const struct snapshot_identity *identity, enum io_mode io_mode, struct snapshot_reader **ret_reader,
+                  struct weir_error *err);
 uint64_t snapshot_block_count(const struct snapshot_reader *reader);
 uint32_t snapshot_block_bytes(const struct snapshot_reader *reader);
 /* The id of the index-th block of the file; index < snapshot_block_count(). */
 uint32_t snapshot_block_id(const struct snapshot_reader *reader, uint64_t index);
 
-/* A verified block; `block` is good until block_fn returns. The id is as the index says: check its range. A code other than WEIR_OK
- * ends the reading with it. */
+/* A verified block; `block` is good until block_fn returns. The id is as the index says: check its range. A code other
+ * than WEIR_OK ends the reading with it. */
 typedef int (*block_fn)(void *self, uint32_t id, const void *block, struct weir_error *err);
-/* Every block, in the order of the file, each verified before it is handed over. After a failure nothing handed over before
- * is to be trusted as a whole. Kill point v2 halfway. */
+/* Every block, in the order of the file, each verified before it is handed over. After a failure nothing handed over
+ * before is to be trusted as a whole. Kill point v2 halfway. */
 int snapshot_read(struct snapshot_reader *reader, block_fn block, void *self, struct weir_error *err);
 void snapshot_close(struct snapshot_reader *reader); /* NULL is allowed */
 

@@ -29,31 +29,36 @@ static int read_part(struct snapshot_reader *r, void *data, size_t size_bytes, u
 {
     ssize_t result = io_read_full(r->io, r->fd, data, size_bytes, offset);
     if (result < 0)
-        return error_set_errno(err, (int)-result, "%s: read the %s, %zu bytes at byte %" PRIu64, r->name, part, size_bytes, offset);
+        return error_set_errno(err, (int)-result, "%s: read the %s, %zu bytes at byte %" PRIu64, r->name, part,
+                               size_bytes, offset);
     if ((size_t)result != size_bytes)
-        return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": the file ends here, expected %zu bytes more of the %s",
-                         r->name, offset + (uint64_t)result, size_bytes - (size_t)result, part);
+        return error_set(err, WEIR_ECORRUPT,
+                         "%s: byte %" PRIu64 ": the file ends here, expected %zu bytes more of the %s", r->name,
+                         offset + (uint64_t)result, size_bytes - (size_t)result, part);
     return WEIR_OK;
 }
 
-static int differs(const struct snapshot_reader *r, uint64_t offset, const char *what, uint64_t expected, uint64_t found,
-                   struct weir_error *err)
+static int differs(const struct snapshot_reader *r, uint64_t offset, const char *what, uint64_t expected,
+                   uint64_t found, struct weir_error *err)
 {
-    return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": %s: expected %" PRIu64 ", found %" PRIu64, r->name, offset, what,
-                     expected, found);
+    return error_set(err, WEIR_ECORRUPT, "%s: byte %" PRIu64 ": %s: expected %" PRIu64 ", found %" PRIu64, r->name,
+                     offset, what, expected, found);
 }
 
 /* The name is the manifest's, and may be anything. */
-static int check_name(const struct snapshot_file *file, const struct snapshot_identity *identity, struct weir_error *err)
+static int check_name(const struct snapshot_file *file, const struct snapshot_identity *identity,
+                      struct weir_error *err)
 {
     struct snapshot_name name;
     if (!snapshot_name_parse(file->name, &name))
         return error_set(err, WEIR_ECORRUPT, "the manifest names a snapshot file that cannot be one of ours");
     if (strcmp(name.task, identity->name.task) != 0 || name.subtask != identity->name.subtask)
-        return error_set(err, WEIR_ECORRUPT, "%s: belongs to task %s/%" PRIu32 ", expected one of %s/%" PRIu32, file->name,
-                         name.task, name.subtask, identity->name.task, identity->name.subtask);
-    if (name.checkpoint_id != file->checkpoint_id || name.generation != file->generation || name.attempt != file->attempt)
-        return error_set(err, WEIR_ECORRUPT, "%s: the manifest names it for checkpoint %" PRIu64, file->name, file->checkpoint_id);
+        return error_set(err, WEIR_ECORRUPT, "%s: belongs to task %s/%" PRIu32 ", expected one of %s/%" PRIu32,
+                         file->name, name.task, name.subtask, identity->name.task, identity->name.subtask);
+    if (name.checkpoint_id != file->checkpoint_id || name.generation != file->generation ||
+        name.attempt != file->attempt)
+        return error_set(err, WEIR_ECORRUPT, "%s: the manifest names it for checkpoint %" PRIu64, file->name,
+                         file->checkpoint_id);
     return WEIR_OK;
 }
 
@@ -61,14 +66,15 @@ static int check_name(const struct snapshot_file *file, const struct snapshot_id
 static int check_size(const struct snapshot_reader *r, const struct snapshot_file *file, struct weir_error *err)
 {
     if (r->size_bytes != file->size_bytes)
-        return error_set(err, WEIR_ECORRUPT, "%s: expected %" PRIu64 " bytes, found %" PRIu64, r->name, file->size_bytes, r->size_bytes);
+        return error_set(err, WEIR_ECORRUPT, "%s: expected %" PRIu64 " bytes, found %" PRIu64, r->name,
+                         file->size_bytes, r->size_bytes);
     if (r->size_bytes < SNAPSHOT_HEADER_BYTES + SNAPSHOT_FOOTER_BYTES || r->size_bytes % PAGE_BYTES != 0)
         return error_set(err, WEIR_ECORRUPT, "%s: %" PRIu64 " bytes are no size of a snapshot", r->name, r->size_bytes);
     return WEIR_OK;
 }
 
-static int read_header(struct snapshot_reader *r, const struct snapshot_file *file, const struct snapshot_identity *identity,
-                       struct weir_error *err)
+static int read_header(struct snapshot_reader *r, const struct snapshot_file *file,
+                       const struct snapshot_identity *identity, struct weir_error *err)
 {
     unsigned char page[PAGE_BYTES];
     int code = read_part(r, page, sizeof page, 0, "header", err);
@@ -95,24 +101,27 @@ static int read_header(struct snapshot_reader *r, const struct snapshot_file *fi
 }
 
 /* All sizes follow from the number of blocks: whatever the footer says must be that. */
-static int check_footer(const struct snapshot_reader *r, const struct snapshot_file *file, uint64_t at, struct weir_error *err)
+static int check_footer(const struct snapshot_reader *r, const struct snapshot_file *file, uint64_t at,
+                        struct weir_error *err)
 {
     const struct snapshot_footer *footer = &r->footer;
     if (footer->checksum != file->checksum)
         return error_set(err, WEIR_ECORRUPT,
-                         "%s: byte %" PRIu64 ": the manifest expects checksum %016" PRIx64 ", found %016" PRIx64, r->name,
-                         at + SNAPSHOT_SEALED_BYTES, file->checksum, footer->checksum);
+                         "%s: byte %" PRIu64 ": the manifest expects checksum %016" PRIx64 ", found %016" PRIx64,
+                         r->name, at + SNAPSHOT_SEALED_BYTES, file->checksum, footer->checksum);
     if (footer->header_checksum != r->header.checksum)
         return differs(r, at + 64, "checksum of the header", r->header.checksum, footer->header_checksum, err);
     if (footer->block_count != file->block_count || footer->block_count > SNAPSHOT_BLOCKS_MAX)
         return differs(r, at + 16, "number of blocks", file->block_count, footer->block_count, err);
     uint64_t data_bytes = footer->block_count * r->header.block_bytes;
     uint64_t index_bytes = footer->block_count * INDEX_ENTRY_BYTES;
-    uint64_t total_bytes = SNAPSHOT_HEADER_BYTES + data_bytes + align_up(index_bytes, PAGE_BYTES) + SNAPSHOT_FOOTER_BYTES;
+    uint64_t total_bytes =
+        SNAPSHOT_HEADER_BYTES + data_bytes + align_up(index_bytes, PAGE_BYTES) + SNAPSHOT_FOOTER_BYTES;
     if (footer->data_bytes != data_bytes)
         return differs(r, at + 24, "bytes of blocks", data_bytes, footer->data_bytes, err);
     if (footer->index_offset != SNAPSHOT_HEADER_BYTES + data_bytes)
-        return differs(r, at + 32, "offset of the index", SNAPSHOT_HEADER_BYTES + data_bytes, footer->index_offset, err);
+        return differs(r, at + 32, "offset of the index", SNAPSHOT_HEADER_BYTES + data_bytes, footer->index_offset,
+                       err);
     if (footer->index_bytes != index_bytes)
         return differs(r, at + 40, "bytes of the index", index_bytes, footer->index_bytes, err);
     if (footer->total_bytes != total_bytes || r->size_bytes != total_bytes)
@@ -135,20 +144,23 @@ static int check_index(const struct snapshot_reader *r, struct weir_error *err)
     uint64_t found = bytes_checksum(r->index, r->index_padded_bytes);
     if (found != r->footer.index_checksum)
         return error_set(err, WEIR_ECORRUPT,
-                         "%s: byte %" PRIu64 ": the index fails its checksum: expected %016" PRIx64 ", found %016" PRIx64, r->name,
-                         r->footer.index_offset, r->footer.index_checksum, found);
+                         "%s: byte %" PRIu64 ": the index fails its checksum: expected %016" PRIx64
+                         ", found %016" PRIx64,
+                         r->name, r->footer.index_offset, r->footer.index_checksum, found);
     int64_t last_id = -1;
     for (uint64_t i = 0; i < r->footer.block_count; i++) {
         struct index_entry entry;
         index_entry_decode(r->index + i * INDEX_ENTRY_BYTES, &entry);
         uint64_t at = r->footer.index_offset + i * INDEX_ENTRY_BYTES;
         if (entry.file_no != 0)
-            return error_set(err, WEIR_EVERSION, "%s: byte %" PRIu64 ": a block of another file: this program reads whole snapshots only",
+            return error_set(err, WEIR_EVERSION,
+                             "%s: byte %" PRIu64 ": a block of another file: this program reads whole snapshots only",
                              r->name, at + 4);
         if ((int64_t)entry.block_id <= last_id)
             return differs(r, at, "block id, at least", (uint64_t)(last_id + 1), entry.block_id, err);
         if (entry.offset != SNAPSHOT_HEADER_BYTES + i * r->header.block_bytes)
-            return differs(r, at + 8, "offset of a block", SNAPSHOT_HEADER_BYTES + i * r->header.block_bytes, entry.offset, err);
+            return differs(r, at + 8, "offset of a block", SNAPSHOT_HEADER_BYTES + i * r->header.block_bytes,
+                           entry.offset, err);
         last_id = entry.block_id;
     }
     return WEIR_OK;
@@ -187,8 +199,9 @@ static int open_and_check(struct snapshot_reader *r, const struct checkpoint_dir
     return code;
 }
 
-int snapshot_open(const struct checkpoint_dir *dir, const struct snapshot_file *file, const struct snapshot_identity *identity,
-                  enum io_mode io_mode, struct snapshot_reader **ret_reader, struct weir_error *err)
+int snapshot_open(const struct checkpoint_dir *dir, const struct snapshot_file *file,
+                  const struct snapshot_identity *identity, enum io_mode io_mode, struct snapshot_reader **ret_reader,
+                  struct weir_error *err)
 {
     struct snapshot_reader *r = calloc(1, sizeof *r);
     if (r == NULL)
@@ -251,7 +264,8 @@ static int load_block(struct load *load, const unsigned char *data, struct weir_
     uint64_t found = block_checksum(data, r->header.block_bytes, r->binding, entry.block_id);
     if (found != entry.checksum)
         return error_set(err, WEIR_ECORRUPT,
-                         "%s: byte %" PRIu64 ": block %" PRIu32 " fails its checksum: expected %016" PRIx64 ", found %016" PRIx64,
+                         "%s: byte %" PRIu64 ": block %" PRIu32 " fails its checksum: expected %016" PRIx64
+                         ", found %016" PRIx64,
                          r->name, entry.offset, entry.block_id, entry.checksum, found);
     load->handed_blocks++;
     if (load->handed_blocks == (r->footer.block_count + 1) / 2)
@@ -279,7 +293,8 @@ static int load_request(struct load *load, struct weir_error *err)
     uint64_t left_bytes = load->reader->footer.data_bytes - load->requested_bytes;
     uint64_t size_bytes = u64_min(left_bytes, load->part_bytes);
     struct slot *slot = block_io_take(load->queue);
-    if (slot == NULL || block_io_read(load->queue, slot, (size_t)size_bytes, SNAPSHOT_HEADER_BYTES + load->requested_bytes) != WEIR_OK)
+    if (slot == NULL ||
+        block_io_read(load->queue, slot, (size_t)size_bytes, SNAPSHOT_HEADER_BYTES + load->requested_bytes) != WEIR_OK)
         return error_set(err, load->queue->error.code, "%s", load->queue->error.text);
     load->parts[load->parts_requested++ % IO_DEPTH_MAX] = slot;
     load->requested_bytes += size_bytes;

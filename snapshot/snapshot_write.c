@@ -14,9 +14,10 @@
 #define INDEX_BYTES_FIRST (64u << 10)
 
 /*
- * The file as a stream: header, blocks, index and footer are appended to the buffer of the current slot, which goes to the
- * kernel when it is full. So a small snapshot is a single write. Every part is a multiple of PAGE_BYTES long, as direct writes
- * need it, and no block is split over two buffers: it is hashed where it was copied to, while it is in the cache.
+ * The file as a stream: header, blocks, index and footer are appended to the buffer of the current slot, which goes to
+ * the kernel when it is full. So a small snapshot is a single write. Every part is a multiple of PAGE_BYTES long, as
+ * direct writes need it, and no block is split over two buffers: it is hashed where it was copied to, while it is in
+ * the cache.
  */
 struct snapshot_writer {
     const struct checkpoint_dir *dir;
@@ -52,9 +53,10 @@ static int injected(const struct snapshot_writer *w, const char *point, struct w
 static int options_check(const struct snapshot_options *options, struct weir_error *err)
 {
     uint32_t block_bytes = options->block_bytes;
-    if (block_bytes != 0 && (block_bytes < PAGE_BYTES || block_bytes > BLOCK_BYTES_MAX || (block_bytes & (block_bytes - 1)) != 0))
-        return error_set(err, WEIR_EINVAL, "blocks of %" PRIu32 " bytes: must be a power of two from %u to %u", block_bytes,
-                         PAGE_BYTES, BLOCK_BYTES_MAX);
+    if (block_bytes != 0 &&
+        (block_bytes < PAGE_BYTES || block_bytes > BLOCK_BYTES_MAX || (block_bytes & (block_bytes - 1)) != 0))
+        return error_set(err, WEIR_EINVAL, "blocks of %" PRIu32 " bytes: must be a power of two from %u to %u",
+                         block_bytes, PAGE_BYTES, BLOCK_BYTES_MAX);
     if (options->io_depth > IO_DEPTH_MAX)
         return error_set(err, WEIR_EINVAL, "%" PRIu32 " writes in flight: at most %u", options->io_depth, IO_DEPTH_MAX);
     return WEIR_OK;
@@ -69,7 +71,8 @@ static int writer_create(struct snapshot_writer *w, struct weir_error *err)
     return KILL_POINT_ERROR(h2) ? injected(w, "h2", err) : WEIR_OK;
 }
 
-/* h4: half of the buffer reaches the file, then the process dies. The other half, and this one again, follow otherwise. */
+/* h4: half of the buffer reaches the file, then the process dies. The other half, and this one again, follow otherwise.
+ */
 static int write_half(struct snapshot_writer *w, struct weir_error *err)
 {
 #ifdef WEIR_KILL_POINTS
@@ -78,7 +81,8 @@ static int write_half(struct snapshot_writer *w, struct weir_error *err)
         return WEIR_OK;
     ssize_t result = io_write_full(w->io, w->fd, w->slot->data, half_bytes, w->offset);
     if (result < 0)
-        return error_set_errno(err, (int)-result, "%s: write %zu bytes at byte %" PRIu64, w->name, half_bytes, w->offset);
+        return error_set_errno(err, (int)-result, "%s: write %zu bytes at byte %" PRIu64, w->name, half_bytes,
+                               w->offset);
     if (KILL_POINT_ERROR(h4))
         return injected(w, "h4", err);
 #else
@@ -132,7 +136,8 @@ static int writer_room(struct snapshot_writer *w, size_t need_bytes, struct weir
     return w->slot != NULL ? WEIR_OK : writer_queue_error(w, err);
 }
 
-static int writer_append(struct snapshot_writer *w, const unsigned char *data, size_t size_bytes, struct weir_error *err)
+static int writer_append(struct snapshot_writer *w, const unsigned char *data, size_t size_bytes,
+                         struct weir_error *err)
 {
     while (size_bytes > 0) {
         int code = writer_room(w, 1, err);
@@ -153,9 +158,8 @@ static int index_reserve(struct snapshot_writer *w, size_t need_bytes, struct we
     if (need_bytes <= w->index_capacity_bytes)
         return WEIR_OK;
     size_t capacity = w->index_capacity_bytes == 0 ? INDEX_BYTES_FIRST : 2 * w->index_capacity_bytes;
-    void *index = w->index == NULL
-                      ? mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                      : mremap(w->index, w->index_capacity_bytes, capacity, MREMAP_MAYMOVE);
+    void *index = w->index == NULL ? mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                                   : mremap(w->index, w->index_capacity_bytes, capacity, MREMAP_MAYMOVE);
     if (index == MAP_FAILED)
         return error_set_errno(err, errno, "%s: %zu bytes of memory for the index", w->name, capacity);
     w->index = index;
@@ -167,8 +171,8 @@ static int append_block(struct snapshot_writer *w, uint32_t id, const void *bloc
 {
     size_t block_bytes = w->header.block_bytes;
     if ((int64_t)id <= w->last_id)
-        return error_set(err, WEIR_EINVAL, "%s: block %" PRIu32 " comes after block %" PRId64 ": ids must ascend", w->name, id,
-                         w->last_id);
+        return error_set(err, WEIR_EINVAL, "%s: block %" PRIu32 " comes after block %" PRId64 ": ids must ascend",
+                         w->name, id, w->last_id);
     int code = writer_room(w, block_bytes, err);
     if (code == WEIR_OK)
         code = index_reserve(w, (size_t)(w->footer.block_count + 1) * INDEX_ENTRY_BYTES, err);
@@ -185,7 +189,8 @@ static int append_block(struct snapshot_writer *w, uint32_t id, const void *bloc
     return WEIR_OK;
 }
 
-/* Called when the buffer is full, before it goes to the kernel: the parent's blocks are copied, it may let go of them. */
+/* Called when the buffer is full, before it goes to the kernel: the parent's blocks are copied, it may let go of them.
+ */
 static void tell_gathered(struct snapshot_writer *w)
 {
     if (w->source->gathered != NULL && w->last_id >= 0 && w->last_id < UINT32_MAX)
@@ -201,8 +206,8 @@ static int append_blocks(struct snapshot_writer *w, struct weir_error *err)
         if (code == WEIR_END)
             break;
         if (code < 0)
-            return error_set(err, code, "%s: the state ends after %" PRIu64 " blocks: %s", w->name, w->footer.block_count,
-                             weir_status_text(code));
+            return error_set(err, code, "%s: the state ends after %" PRIu64 " blocks: %s", w->name,
+                             w->footer.block_count, weir_status_text(code));
         if (w->slot != NULL && BUFFER_BYTES - w->slot_used_bytes < w->header.block_bytes)
             tell_gathered(w);
         code = append_block(w, id, block, err);
@@ -251,10 +256,11 @@ static int check_sizes(const struct snapshot_writer *w, struct weir_error *err)
     if (result < 0)
         return error_set_errno(err, -result, "%s: read its size", w->name);
     uint64_t expected = w->footer.total_bytes;
-    if (w->offset != expected || w->queue->bytes_done != expected || info.st_size < 0 || (uint64_t)info.st_size != expected)
+    if (w->offset != expected || w->queue->bytes_done != expected || info.st_size < 0 ||
+        (uint64_t)info.st_size != expected)
         return error_set(err, WEIR_EIO,
-                         "%s: %" PRIu64 " bytes were to be written, %" PRIu64 " were, and the file has %lld", w->name, expected,
-                         w->queue->bytes_done, (long long)info.st_size);
+                         "%s: %" PRIu64 " bytes were to be written, %" PRIu64 " were, and the file has %lld", w->name,
+                         expected, w->queue->bytes_done, (long long)info.st_size);
     return WEIR_OK;
 }
 
@@ -357,7 +363,8 @@ int snapshot_write(const struct checkpoint_dir *dir, const struct snapshot_ident
     int code = options_check(options, err);
     if (code != WEIR_OK)
         return code;
-    struct snapshot_writer w = {.dir = dir, .io = dir->io, .source = source, .io_mode = options->io_mode, .fd = -1, .last_id = -1};
+    struct snapshot_writer w = {
+        .dir = dir, .io = dir->io, .source = source, .io_mode = options->io_mode, .fd = -1, .last_id = -1};
     w.header.block_bytes = options->block_bytes != 0 ? options->block_bytes : BLOCK_BYTES_DEFAULT;
     memcpy(w.header.identity.job_id, identity->job_id, sizeof identity->job_id);
     w.header.identity.name = identity->name;

@@ -151,8 +151,9 @@ bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn 
     return false;
 }
 
-/* The row that a search will look at first, as the tags say. */
-static void prefetch_row(const struct table *table, const unsigned char *bucket, uint64_t hash)
+/* The row that a search will look at first, as the tags say. Inline, and the asm statement below: GCC takes a function that only
+ * prefetches for one without effect, and drops the call. */
+__attribute__((always_inline)) static inline void prefetch_row(const struct table *table, const unsigned char *bucket, uint64_t hash)
 {
     uint32_t home = bucket_home(table, hash);
     uint32_t same = bucket_match(bucket + BUCKET_TAGS_OFFSET + home, bucket_tag(hash)).same;
@@ -182,7 +183,7 @@ static void prefetch_group(const struct table *table, const uint64_t *hashes, si
     }
     for (size_t i = 0; i < count; i++)
         prefetch_row(table, buckets[i], hashes[i]);
-    __asm__ volatile(""); /* GCC takes a function that only prefetches for one without effect, and drops the call */
+    __asm__ volatile("");
 }
 
 void table_prefetch(const struct table *table, const uint64_t *hashes, size_t count)

@@ -44,7 +44,8 @@ static int check_owner(struct weir_ctx *ctx, const struct staging *s, const char
     if (strcmp(found, owner) == 0)
         return WEIR_OK;
     for (char *p = found; *p != '\0'; p++)
-        *p = *p == '\n' ? ' ' : *p;
+        if (*p == '\n')
+            *p = ' ';
     return io_fail(ctx, WEIR_EEXIST, "the directory %s is the output of another sink (%.150s): give each sink a directory of its own, or "
                    "remove %s/" OWNER_NAME " where that one is done with", s->directory, found, s->directory);
 }
@@ -108,9 +109,9 @@ static int check_finished(struct weir_ctx *ctx, const struct staging *s)
     if (directory == NULL)
         return io_fail_errno(ctx, errno, "cannot read the directory %s", s->directory);
     int result = WEIR_OK;
-    const struct dirent *entry;
-    while (result == WEIR_OK && (errno = 0, entry = readdir(directory)) != NULL)
-        result = check_finished_name(ctx, s, entry->d_name);
+    const char *name;
+    while (result == WEIR_OK && (name = io_next_name(directory)) != NULL)
+        result = check_finished_name(ctx, s, name);
     if (result == WEIR_OK && errno != 0)
         result = io_fail_errno(ctx, errno, "cannot read the directory %s", s->directory);
     closedir(directory);

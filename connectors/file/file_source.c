@@ -98,7 +98,7 @@ static int restore_files(struct weir_ctx *ctx, struct file_source *self, const v
     int result = file_list_load(ctx, STATE_FILES, &self->list);
     if (result != WEIR_OK)
         return result;
-    if (position_bytes == 0) { /* the checkpoint was taken before the first record */
+    if (position == NULL || position_bytes == 0) { /* the checkpoint was taken before the first record */
         self->offset = self->list.count > 0 ? self->list.entries[0].begin : 0;
         return WEIR_OK;
     }

@@ -183,6 +183,13 @@ int io_open_job_directory(struct weir_ctx *ctx, char *ret_path, int *ret_fd)
     return WEIR_OK;
 }
 
+const char *io_next_name(DIR *directory)
+{
+    errno = 0;
+    const struct dirent *entry = readdir(directory);
+    return entry != NULL ? entry->d_name : NULL;
+}
+
 int io_create_once(int directory_fd, const char *name, uint64_t unique, const void *data, size_t size_bytes)
 {
     char temporary[NAME_MAX + 1];

@@ -9,6 +9,7 @@
 
 #include "weir.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #define IO_PATH_BYTES 4096
@@ -32,6 +33,9 @@ int io_open_directory(const char *path);
 /* Makes the directory connectors/<operator>/ below the job's, and opens it. ret_path has IO_PATH_BYTES. WEIR_OK and *ret_fd; *ret_fd is -1
  * where the job has no directory. Blocks. */
 int io_open_job_directory(struct weir_ctx *ctx, char *ret_path, int *ret_fd);
+
+/* The next name of an open directory; NULL with errno 0 at its end, with another errno where reading failed. */
+const char *io_next_name(DIR *directory);
 
 /* Makes the file `name` below directory_fd with this content, in one step: nobody ever sees half of it. WEIR_OK; WEIR_END where it
  * exists already (and is left alone); -1 with errno. `unique` tells apart the processes that try at the same time. */

@@ -149,7 +149,7 @@ static size_t format_row(const struct staging *s, const struct weir_record *reco
 static int append_line(struct weir_ctx *ctx, struct staging *s, const struct weir_record *record)
 {
     size_t free_bytes = s->capacity - s->used;
-    size_t size = free_bytes > 0 ? format_row(s, record, (char *)s->buffer + s->used, free_bytes - 1) : 0;
+    size_t size = format_row(s, record, (char *)s->buffer + s->used, free_bytes > 0 ? free_bytes - 1 : 0);
     if (size >= free_bytes) { /* the row and its line end do not fit */
         int result = hand_over_buffer(ctx, s);
         if (result != WEIR_OK)
@@ -263,7 +263,7 @@ static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t
 int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
                     bool (*finished)(const struct staging *s, uint64_t number))
 {
-    struct committable c;
+    struct committable c = {0};
     int result = decode(ctx, s, committable, size_bytes, &c);
     for (uint64_t number = c.first; result == WEIR_OK && number <= c.last; number++) {
         char name[STAGING_NAME_BYTES];
@@ -281,7 +281,7 @@ int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committ
 int staging_commit(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
                    staging_finish_fn finish)
 {
-    struct committable c;
+    struct committable c = {0};
     int result = decode(ctx, s, committable, size_bytes, &c);
     for (uint64_t number = c.first; result == WEIR_OK && number <= c.last; number++) {
         char name[STAGING_NAME_BYTES];
@@ -332,10 +332,10 @@ int staging_abort(struct weir_ctx *ctx, struct staging *s)
         return io_fail_errno(ctx, saved, "cannot read the directory %s", s->directory);
     }
     int result = WEIR_OK;
-    const struct dirent *entry;
-    while (result == WEIR_OK && (errno = 0, entry = readdir(directory)) != NULL) {
-        if (is_own_staged(s, entry->d_name) && unlinkat(s->directory_fd, entry->d_name, 0) != 0 && errno != ENOENT)
-            result = io_fail_errno(ctx, errno, "cannot remove %s/%s", s->directory, entry->d_name);
+    const char *name;
+    while (result == WEIR_OK && (name = io_next_name(directory)) != NULL) {
+        if (is_own_staged(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)
+            result = io_fail_errno(ctx, errno, "cannot remove %s/%s", s->directory, name);
     }
     if (result == WEIR_OK && errno != 0)
         result = io_fail_errno(ctx, errno, "cannot read the directory %s", s->directory);

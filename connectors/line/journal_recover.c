@@ -61,10 +61,10 @@ static int find_segments(struct weir_ctx *ctx, struct journal *j)
     if (directory == NULL)
         return io_fail_errno(ctx, errno, "cannot read the directory %s", j->directory);
     int result = WEIR_OK;
-    const struct dirent *entry;
+    const char *name;
     uint64_t sequence;
-    while (result == WEIR_OK && (errno = 0, entry = readdir(directory)) != NULL) {
-        if (parse_name(entry->d_name, &sequence))
+    while (result == WEIR_OK && (name = io_next_name(directory)) != NULL) {
+        if (parse_name(name, &sequence))
             result = add_segment(ctx, j, sequence);
     }
     if (result == WEIR_OK && errno != 0)

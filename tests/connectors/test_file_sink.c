@@ -244,6 +244,23 @@ Test(file_sink, rows_that_fill_the_buffer_to_its_last_byte_are_written_whole)
     host_stop(ctx);
 }
 
+Test(file_sink, a_large_row_behind_a_full_buffer_is_written_whole)
+{
+    const struct weir_file_sink_options options = text_options();
+    struct weir_ctx *ctx = opened(&options, 1, NULL);
+    const size_t full = 256 * 1024, large = 700000;
+    char *expected = malloc(full + large + 2);
+    memset(expected, 'r', full + large + 1);
+    expected[full - 1] = expected[full + large] = '\n';
+    expected[full + large + 1] = '\0';
+    cr_assert_eq(host_write(ctx, expected, full - 1), WEIR_OK);
+    cr_assert_eq(host_write(ctx, expected + full, large), WEIR_OK);
+    checkpoint(ctx, 1);
+    expect_file("out/part-0-0", expected);
+    free(expected);
+    host_stop(ctx);
+}
+
 /* ------------------------------------------------------------------------------------------------- phases -------- */
 
 Test(file_sink, a_commit_can_be_repeated_by_another_process)

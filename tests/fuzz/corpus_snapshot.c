@@ -1,6 +1,6 @@
 /*
- * corpus_snapshot.c - writes the first inputs of the fuzzers of snapshot/: `corpus_snapshot DIRECTORY` makes DIRECTORY/manifest/ and
- * DIRECTORY/snapshot/ with a few valid files each.
+ * corpus_snapshot.c - writes the first inputs of the fuzzers of snapshot/: `corpus_snapshot DIRECTORY` makes
+ * DIRECTORY/manifest/ and DIRECTORY/snapshot/ with a few valid files each.
  */
 #include "snapshot/checkpoint.h"
 
@@ -34,7 +34,8 @@ static int write_snapshots(const char *path, struct weir_error *err)
     struct checkpoint_dir dir;
     int code = checkpoint_dir_open(io_system(), text, true, &dir, err);
     for (uint32_t count = 0; code == WEIR_OK && count < 4; count++) {
-        struct snapshot_identity identity = {.name = {.checkpoint_id = 7, .task = "words", .subtask = 1, .generation = 3, .attempt = 1}};
+        struct snapshot_identity identity = {
+            .name = {.checkpoint_id = 7, .task = "words", .subtask = 1, .generation = 3, .attempt = 1}};
         memcpy(identity.job_id, "0123456789abcdef", 16);
         struct counter counter = {.count = count};
         struct block_source source = {next_block, NULL, &counter};
@@ -69,7 +70,8 @@ static struct manifest *make_manifest(uint32_t size)
     m->tasks = manifest_alloc(m, 1, sizeof *m->tasks);
     if (m->operators == NULL || m->tasks == NULL)
         return m;
-    m->operators[0] = (struct manifest_operator){.name = "in", .type = "a source", .kind = MANIFEST_SOURCE, .parallelism = 1, .state_count = size};
+    m->operators[0] = (struct manifest_operator){
+        .name = "in", .type = "a source", .kind = MANIFEST_SOURCE, .parallelism = 1, .state_count = size};
     m->operators[1] = (struct manifest_operator){.name = "out", .kind = MANIFEST_SINK, .parallelism = 1};
     m->operators[0].states = manifest_alloc(m, size, sizeof *m->operators[0].states);
     struct manifest_task *task = &m->tasks[0];
@@ -79,7 +81,8 @@ static struct manifest *make_manifest(uint32_t size)
     task->files = manifest_alloc(m, size, sizeof *task->files);
     task->positions = manifest_alloc(m, 1, sizeof *task->positions);
     task->committables = manifest_alloc(m, size, sizeof *task->committables);
-    if (m->operators[0].states == NULL || task->operators == NULL || task->files == NULL || task->positions == NULL || task->committables == NULL)
+    if (m->operators[0].states == NULL || task->operators == NULL || task->files == NULL || task->positions == NULL ||
+        task->committables == NULL)
         return m;
     task->operators[1] = 1;
     task->position_count = size > 0;
@@ -91,7 +94,8 @@ static struct manifest *make_manifest(uint32_t size)
         struct snapshot_name name = {.checkpoint_id = i, .task = "in"};
         task->files[i] = (struct snapshot_file){.size_bytes = 8192, .block_bytes = 4096, .checkpoint_id = i};
         snapshot_name_format(&name, task->files[i].name);
-        task->committables[i] = (struct manifest_committable){.operator_index = 1, .size_bytes = 4 * i, .checkpoint_id = i};
+        task->committables[i] =
+            (struct manifest_committable){.operator_index = 1, .size_bytes = 4 * i, .checkpoint_id = i};
     }
     return m;
 }

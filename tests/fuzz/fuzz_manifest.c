@@ -1,6 +1,7 @@
 /*
- * fuzz_manifest.c - manifest_decode() takes any bytes. Each input is tried as it is, and with its size and checksum made right, so that
- * the parser behind them is reached. What it accepts must encode to the very same bytes: one manifest, one form.
+ * fuzz_manifest.c - manifest_decode() takes any bytes. Each input is tried as it is, and with its size and checksum
+ * made right, so that the parser behind them is reached. What it accepts must encode to the very same bytes: one
+ * manifest, one form.
  */
 #include "snapshot/file_format.h"
 #include "snapshot/manifest.h"
@@ -22,7 +23,8 @@ static void try_bytes(const unsigned char *bytes, size_t size_bytes)
     }
     void *again = NULL;
     size_t again_bytes = 0;
-    if (manifest_encode(m, &again, &again_bytes, &err) != WEIR_OK || again_bytes != size_bytes || memcmp(again, bytes, size_bytes) != 0)
+    if (manifest_encode(m, &again, &again_bytes, &err) != WEIR_OK || again_bytes != size_bytes ||
+        memcmp(again, bytes, size_bytes) != 0)
         abort();
     if (manifest_check_compatible(m, m, &err) != WEIR_OK)
         abort();

@@ -1,7 +1,7 @@
 /*
- * fuzz_snapshot.c - snapshot_open() and snapshot_read() take any file. The file is the input, behind a `struct io` that reads from
- * memory. Each input is tried as it is, and with the checksums of header, index and footer made right and the manifest agreeing
- * with them, so that the checks behind them are reached.
+ * fuzz_snapshot.c - snapshot_open() and snapshot_read() take any file. The file is the input, behind a `struct io` that
+ * reads from memory. Each input is tried as it is, and with the checksums of header, index and footer made right and
+ * the manifest agreeing with them, so that the checks behind them are reached.
  */
 #include "snapshot/file_format.h"
 
@@ -58,10 +58,12 @@ static int take_block(void *self, uint32_t id, const void *block, struct weir_er
     return WEIR_OK;
 }
 
-static void try_file(const unsigned char *bytes, size_t size_bytes, const struct snapshot_file *file, const struct snapshot_identity *identity)
+static void try_file(const unsigned char *bytes, size_t size_bytes, const struct snapshot_file *file,
+                     const struct snapshot_identity *identity)
 {
     struct memory_file memory = {bytes, size_bytes};
-    struct io io = {.self = &memory, .openat = memory_openat, .close = memory_close, .pread = memory_pread, .fstat = memory_fstat};
+    struct io io = {
+        .self = &memory, .openat = memory_openat, .close = memory_close, .pread = memory_pread, .fstat = memory_fstat};
     struct checkpoint_dir dir = {.io = &io, .path = "fuzz"};
     struct weir_error err = {0};
     struct snapshot_reader *reader = NULL;
@@ -69,7 +71,8 @@ static void try_file(const unsigned char *bytes, size_t size_bytes, const struct
     int code = snapshot_open(&dir, file, identity, IO_PWRITE, &reader, &err);
     if (code == WEIR_OK)
         code = snapshot_read(reader, take_block, &sum, &err);
-    if (code != WEIR_OK && ((code != WEIR_ECORRUPT && code != WEIR_EVERSION && code != WEIR_EMISMATCH) || err.text[0] == 0))
+    if (code != WEIR_OK &&
+        ((code != WEIR_ECORRUPT && code != WEIR_EVERSION && code != WEIR_EMISMATCH) || err.text[0] == 0))
         abort();
     snapshot_close(reader);
 }
@@ -112,8 +115,10 @@ static void reseal(unsigned char *bytes, size_t size_bytes, struct snapshot_file
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 {
-    struct snapshot_identity identity = {.name = {.checkpoint_id = 7, .task = "words", .subtask = 1, .generation = 3, .attempt = 1}};
-    struct snapshot_file file = {.size_bytes = size_bytes, .block_bytes = 4096, .attempt = 1, .checkpoint_id = 7, .generation = 3};
+    struct snapshot_identity identity = {
+        .name = {.checkpoint_id = 7, .task = "words", .subtask = 1, .generation = 3, .attempt = 1}};
+    struct snapshot_file file = {
+        .size_bytes = size_bytes, .block_bytes = 4096, .attempt = 1, .checkpoint_id = 7, .generation = 3};
     memcpy(identity.job_id, "0123456789abcdef", 16);
     snapshot_name_format(&identity.name, file.name);
     unsigned char *bytes = calloc(1, size_bytes + 1);

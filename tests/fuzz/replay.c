@@ -1,6 +1,7 @@
 /*
- * replay.c - a main() for any fuzzer without libFuzzer: `fuzz_NAME_replay [--mutations N] FILE_OR_DIRECTORY...` runs each file, and N
- * deterministic mutations of it (flips, truncations, overwrites), through LLVMFuzzerTestOneInput(). It ends by itself; a finding is a crash.
+ * replay.c - a main() for any fuzzer without libFuzzer: `fuzz_NAME_replay [--mutations N] FILE_OR_DIRECTORY...` runs
+ * each file, and N deterministic mutations of it (flips, truncations, overwrites), through LLVMFuzzerTestOneInput(). It
+ * ends by itself; a finding is a crash.
  */
 #include <dirent.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /*
- * io_fault.h - a `struct io` that counts calls, fails the N-th one, and makes reads and writes short: for the tests of snapshot/.
- * Everything that does not fail is done for real. Header only; one per test.
+ * io_fault.h - a `struct io` that counts calls, fails the N-th one, and makes reads and writes short: for the tests of
+ * snapshot/. Everything that does not fail is done for real. Header only; one per test.
  */
 #ifndef WEIR_TESTS_IO_FAULT_H
 #define WEIR_TESTS_IO_FAULT_H
@@ -12,21 +12,22 @@
 #include <string.h>
 
 struct io_fault {
-    struct io io; /* what to hand to the code under test */
-    unsigned calls;         /* so far */
-    unsigned fail_at;       /* this call fails, counted from 1; 0: none */
-    bool fail_after;        /* all later ones too */
-    int errno_value;        /* with which */
-    bool failed;            /* it did */
-    char failed_name[16];   /* which operation that was */
-    const char *only;       /* only calls of this operation count, NULL: of all */
-    size_t part_bytes_max;  /* a read or write moves at most so much, 0: all */
+    struct io io;             /* what to hand to the code under test */
+    unsigned calls;           /* so far */
+    unsigned fail_at;         /* this call fails, counted from 1; 0: none */
+    bool fail_after;          /* all later ones too */
+    int errno_value;          /* with which */
+    bool failed;              /* it did */
+    char failed_name[16];     /* which operation that was */
+    const char *only;         /* only calls of this operation count, NULL: of all */
+    size_t part_bytes_max;    /* a read or write moves at most so much, 0: all */
     unsigned interrupt_every; /* every so-many-th read or write says EINTR (or interrupt_errno), 0: none */
     int interrupt_errno;
     unsigned moves;
     bool refuse_uring;
     bool refuse_direct_writes; /* EINVAL for each write while O_DIRECT is on */
     bool direct_on;
+    unsigned unaligned_direct; /* direct writes that did not begin at a multiple of 4096 */
     unsigned syncs; /* fsync and fdatasync calls that reached the kernel */
     int open_fds;
 };
@@ -90,6 +91,7 @@ static ssize_t fault_pwrite(void *self, int fd, const void *data, size_t size_by
         return -f->interrupt_errno;
     if (f->refuse_direct_writes && f->direct_on)
         return -EINVAL;
+    f->unaligned_direct += f->direct_on && offset % 4096 != 0;
     if (fault_hits(f, "pwrite"))
         return -f->errno_value;
     return io_system()->pwrite(NULL, fd, data, fault_part(f, size_bytes), offset);

@@ -1,6 +1,6 @@
 /*
- * snapshot_fixture.h - what the tests of snapshot/ share: a checkpoint directory of their own, snapshots whose blocks are known
- * from their ids alone, and a manifest over them.
+ * snapshot_fixture.h - what the tests of snapshot/ share: a checkpoint directory of their own, snapshots whose blocks
+ * are known from their ids alone, and a manifest over them.
  */
 #ifndef WEIR_TESTS_SNAPSHOT_FIXTURE_H
 #define WEIR_TESTS_SNAPSHOT_FIXTURE_H
@@ -85,7 +85,8 @@ static inline void fixture_gathered(void *self, uint32_t id_below)
 
 static inline struct snapshot_identity fixture_identity(uint64_t checkpoint_id, const char *task, uint32_t subtask)
 {
-    struct snapshot_identity identity = {.name = {.checkpoint_id = checkpoint_id, .subtask = subtask, .generation = 3, .attempt = 1}};
+    struct snapshot_identity identity = {
+        .name = {.checkpoint_id = checkpoint_id, .subtask = subtask, .generation = 3, .attempt = 1}};
     memcpy(identity.job_id, "0123456789abcdef", 16);
     strcpy(identity.name.task, task);
     return identity;
@@ -156,10 +157,17 @@ static inline struct manifest *fixture_manifest(uint64_t checkpoint_id)
     m->key_group_count = 128;
     m->operator_count = 3;
     m->operators = manifest_alloc(m, 3, sizeof *m->operators);
-    m->operators[0] = (struct manifest_operator){.name = "lines", .type = "file source", .kind = MANIFEST_SOURCE, .parallelism = 1};
-    m->operators[1] = (struct manifest_operator){
-        .name = "words", .type = "count", .kind = MANIFEST_OPERATOR, .parallelism = 2, .key_bytes = 0, .keyed = true, .state_count = 2};
-    m->operators[2] = (struct manifest_operator){.name = "out", .type = "file sink", .kind = MANIFEST_SINK, .parallelism = 1};
+    m->operators[0] =
+        (struct manifest_operator){.name = "lines", .type = "file source", .kind = MANIFEST_SOURCE, .parallelism = 1};
+    m->operators[1] = (struct manifest_operator){.name = "words",
+                                                 .type = "count",
+                                                 .kind = MANIFEST_OPERATOR,
+                                                 .parallelism = 2,
+                                                 .key_bytes = 0,
+                                                 .keyed = true,
+                                                 .state_count = 2};
+    m->operators[2] =
+        (struct manifest_operator){.name = "out", .type = "file sink", .kind = MANIFEST_SINK, .parallelism = 1};
     m->operators[1].states = manifest_alloc(m, 2, sizeof(struct manifest_state));
     m->operators[1].states[0] = (struct manifest_state){"count", WEIR_VALUE, WEIR_PER_KEY, 8, 1};
     m->operators[1].states[1] = (struct manifest_state){"seen", WEIR_MAP, WEIR_PER_OPERATOR, 0, 2};
@@ -183,11 +191,14 @@ static inline struct manifest *fixture_manifest(uint64_t checkpoint_id)
     m->tasks[0].finished = true;
     m->tasks[0].position_count = 1;
     m->tasks[0].positions = manifest_alloc(m, 1, sizeof(struct manifest_position));
-    m->tasks[0].positions[0] = (struct manifest_position){.operator_index = 0, .size_bytes = 8, .bytes = "\1\2\3\4\5\6\7"};
+    m->tasks[0].positions[0] =
+        (struct manifest_position){.operator_index = 0, .size_bytes = 8, .bytes = "\1\2\3\4\5\6\7"};
     m->tasks[3].committable_count = 2;
     m->tasks[3].committables = manifest_alloc(m, 2, sizeof(struct manifest_committable));
-    m->tasks[3].committables[0] = (struct manifest_committable){.operator_index = 2, .size_bytes = 5, .checkpoint_id = 1, .bytes = "part1"};
-    m->tasks[3].committables[1] = (struct manifest_committable){.operator_index = 2, .size_bytes = 0, .checkpoint_id = 1};
+    m->tasks[3].committables[0] =
+        (struct manifest_committable){.operator_index = 2, .size_bytes = 5, .checkpoint_id = 1, .bytes = "part1"};
+    m->tasks[3].committables[1] =
+        (struct manifest_committable){.operator_index = 2, .size_bytes = 0, .checkpoint_id = 1};
     return m;
 }
 
@@ -199,15 +210,18 @@ static inline void fixture_add_file(struct manifest *m, uint32_t task, const str
     m->tasks[task].file_count = 1;
 }
 
-/* A whole checkpoint: the snapshots of words/0 and words/1 (seed: the checkpoint's id, and that plus 1000), then the manifest. */
-static inline int fixture_checkpoint(const struct checkpoint_dir *dir, uint64_t checkpoint_id, uint32_t blocks, struct weir_error *err)
+/* A whole checkpoint: the snapshots of words/0 and words/1 (seed: the checkpoint's id, and that plus 1000), then the
+ * manifest. */
+static inline int fixture_checkpoint(const struct checkpoint_dir *dir, uint64_t checkpoint_id, uint32_t blocks,
+                                     struct weir_error *err)
 {
     struct manifest *m = fixture_manifest(checkpoint_id);
     int code = WEIR_OK;
     for (uint32_t subtask = 0; code == WEIR_OK && subtask < 2; subtask++) {
         struct snapshot_identity identity = fixture_identity(checkpoint_id, "words", subtask);
         struct snapshot_result result;
-        code = fixture_write_with(dir, &identity, &(struct snapshot_options){0}, blocks, checkpoint_id + 1000 * subtask, &result, err);
+        code = fixture_write_with(dir, &identity, &(struct snapshot_options){0}, blocks, checkpoint_id + 1000 * subtask,
+                                  &result, err);
         if (code == WEIR_OK)
             fixture_add_file(m, 1 + subtask, &result.file);
     }
@@ -241,15 +255,13 @@ static inline unsigned fixture_count_files(const char *path, const char *name, c
     cr_assert_not_null(d);
     unsigned count = 0;
     for (struct dirent *entry; (entry = readdir(d)) != NULL;)
-        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strstr(entry->d_name, part) != NULL;
+        count +=
+            strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strstr(entry->d_name, part) != NULL;
     closedir(d);
     return count;
 }
 
-static inline unsigned fixture_open_fds(void)
-{
-    return fixture_count_files("/proc/self", "fd", "");
-}
+static inline unsigned fixture_open_fds(void) { return fixture_count_files("/proc/self", "fd", ""); }
 
 /* The whole file; free() it. */
 static inline unsigned char *fixture_slurp(const char *path, const char *name, size_t *ret_size_bytes)

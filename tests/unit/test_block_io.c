@@ -100,7 +100,8 @@ Test(block_io, the_first_failure_stays_and_is_named_with_its_offset)
         fault.only = uring ? "completion" : "pwrite";
         io_fault_arm(&fault, 3, ENOSPC);
         cr_expect_eq(write_buffers(queue, 20), WEIR_ENOSPC);
-        cr_expect_not_null(strstr(queue->error.text, "the file: write 1048576 bytes at byte 2097152"), "%s", queue->error.text);
+        cr_expect_not_null(strstr(queue->error.text, "the file: write 1048576 bytes at byte 2097152"), "%s",
+                           queue->error.text);
         cr_expect_null(block_io_take(queue), "nothing more is begun");
         block_io_close(queue);
     }
@@ -142,6 +143,7 @@ Test(block_io, a_short_direct_write_goes_on_at_an_aligned_byte)
         struct block_io *queue = open_queue(4, uring);
         fault.part_bytes_max = 512 * 9; /* direct itself on most disks, but no multiple of 4096 */
         cr_expect_eq(write_buffers(queue, 4), WEIR_OK, "%s", queue->error.text);
+        cr_expect_eq(fault.unaligned_direct, 0);
         block_io_close(queue);
         fault.part_bytes_max = 0;
         expect_buffers(4);

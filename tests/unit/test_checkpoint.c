@@ -90,9 +90,11 @@ Test(checkpoint, the_list_is_sorted_and_says_what_is_damaged)
     cr_expect_eq(list.checkpoints[0].total_bytes, 2 * (4 + 3) * 4096);
     cr_expect_eq(list.checkpoints[0].created_ms, 1700000000000);
     cr_expect_eq(list.checkpoints[1].reason.code, WEIR_ECORRUPT);
-    cr_expect_not_null(strstr(list.checkpoints[1].reason.text, "manifest-00000000000000000009"), "%s", list.checkpoints[1].reason.text);
+    cr_expect_not_null(strstr(list.checkpoints[1].reason.text, "manifest-00000000000000000009"), "%s",
+                       list.checkpoints[1].reason.text);
     cr_expect_eq(list.checkpoints[3].reason.code, WEIR_ENOENT);
-    cr_expect_not_null(strstr(list.checkpoints[3].reason.text, "00000000000000000011-words-1"), "%s", list.checkpoints[3].reason.text);
+    cr_expect_not_null(strstr(list.checkpoints[3].reason.text, "00000000000000000011-words-1"), "%s",
+                       list.checkpoints[3].reason.text);
     checkpoint_list_free(&list);
 }
 
@@ -106,7 +108,8 @@ Test(checkpoint, the_newest_complete_one_is_found_and_the_damaged_are_told)
     cr_expect_eq(id, 4);
     cr_expect_eq(skips.count, 0);
     flip("manifest-00000000000000000004", 3);
-    cr_assert_eq(truncate(strcat(strcpy((char[128]){0}, path), "/snapshots/00000000000000000003-words-0-g3-a1.snap"), 4096), 0);
+    cr_assert_eq(
+        truncate(strcat(strcpy((char[128]){0}, path), "/snapshots/00000000000000000003-words-0-g3-a1.snap"), 4096), 0);
     cr_assert_eq(newest(UINT64_MAX, &skips, &id), WEIR_OK);
     cr_expect_eq(id, 2);
     cr_expect_eq(skips.count, 2);
@@ -163,8 +166,15 @@ Test(checkpoint, a_process_without_descriptors_does_not_fall_back)
 Test(checkpoint, a_directory_full_of_junk_disturbs_nothing)
 {
     make(3);
-    const char *junk[] = {"manifest-3", "manifest-0000000000000000000", "MANIFEST-00000000000000000009", "manifest-00000000000000000009.bak",
-                          ".hidden", "core", "a b\tc", "-rf", "manifest-18446744073709551616"};
+    const char *junk[] = {"manifest-3",
+                          "manifest-0000000000000000000",
+                          "MANIFEST-00000000000000000009",
+                          "manifest-00000000000000000009.bak",
+                          ".hidden",
+                          "core",
+                          "a b\tc",
+                          "-rf",
+                          "manifest-18446744073709551616"};
     for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++)
         fixture_spit(path, junk[i], "junk", 4);
     cr_assert_eq(mkdirat(dir.fd, "manifest-00000000000000000007", 0700), 0);

@@ -25,15 +25,30 @@ Test(checkpoint_dir, snapshot_names_come_back)
 
 Test(checkpoint_dir, names_that_are_not_exactly_ours_are_not_parsed)
 {
-    const char *wrong[] = {"", ".", "x.snap", "7-words-63-g12-a1.snap", "00000000000000000007-words-63-g12-a1.snap ",
-                           "00000000000000000007-words-063-g12-a1.snap", "00000000000000000007-words-63-g012-a1.snap",
-                           "00000000000000000007-words-63-g12-a+1.snap", "00000000000000000007--63-g12-a1.snap",
-                           "00000000000000000007-words-63-g12-a1.SNAP", "00000000000000000007-words-63-g12-a4294967296.snap",
-                           "99999999999999999999-words-63-g12-a1.snap", "00000000000000000007-wo/ds-63-g12-a1.snap",
-                           "00000000000000000007-wo.ds-63-g12-a1.snap", "00000000000000000007-_words-63-g12-a1.snap",
-                           "0000000000000000000x-words-63-g12-a1.snap", "00000000000000000007-words-63-g12-a1.snap.tmp",
-                           "-words-63-g12-a1.snap", "-63-g12-a1.snap", "-g12-a1.snap", "-a1.snap", ".snap",
-                           "00000000000000000007-0123456789012345678901234567890123456789012345678901234567890123-1-g1-a1.snap"};
+    const char *wrong[] = {
+        "",
+        ".",
+        "x.snap",
+        "7-words-63-g12-a1.snap",
+        "00000000000000000007-words-63-g12-a1.snap ",
+        "00000000000000000007-words-063-g12-a1.snap",
+        "00000000000000000007-words-63-g012-a1.snap",
+        "00000000000000000007-words-63-g12-a+1.snap",
+        "00000000000000000007--63-g12-a1.snap",
+        "00000000000000000007-words-63-g12-a1.SNAP",
+        "00000000000000000007-words-63-g12-a4294967296.snap",
+        "99999999999999999999-words-63-g12-a1.snap",
+        "00000000000000000007-wo/ds-63-g12-a1.snap",
+        "00000000000000000007-wo.ds-63-g12-a1.snap",
+        "00000000000000000007-_words-63-g12-a1.snap",
+        "0000000000000000000x-words-63-g12-a1.snap",
+        "00000000000000000007-words-63-g12-a1.snap.tmp",
+        "-words-63-g12-a1.snap",
+        "-63-g12-a1.snap",
+        "-g12-a1.snap",
+        "-a1.snap",
+        ".snap",
+        "00000000000000000007-0123456789012345678901234567890123456789012345678901234567890123-1-g1-a1.snap"};
     struct snapshot_name name;
     uint64_t id;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
@@ -44,12 +59,19 @@ Test(checkpoint_dir, names_that_are_not_exactly_ours_are_not_parsed)
     cr_expect_not(snapshot_name_parse(longest, &name));
     cr_expect_not(manifest_name_parse(longest, &id));
     cr_expect_not(manifest_temp_name_parse(longest, &id));
-    const char *manifests[] = {"manifest", "manifest-", "manifest-7", "manifest-0000000000000000000x", "manifest-99999999999999999999",
-                               "manifest-000000000000000000070", " manifest-00000000000000000007", ".manifest-00000000000000000007"};
+    const char *manifests[] = {"manifest",
+                               "manifest-",
+                               "manifest-7",
+                               "manifest-0000000000000000000x",
+                               "manifest-99999999999999999999",
+                               "manifest-000000000000000000070",
+                               " manifest-00000000000000000007",
+                               ".manifest-00000000000000000007"};
     for (size_t i = 0; i < sizeof manifests / sizeof manifests[0]; i++)
         cr_expect_not(manifest_name_parse(manifests[i], &id), "%s", manifests[i]);
-    const char *temps[] = {".manifest-7-g1-a1.tmp", ".manifest-00000000000000000007-g01-a1.tmp", "manifest-00000000000000000007-g1-a1.tmp",
-                           ".manifest-00000000000000000007-g1-a1.tm", ".manifest-00000000000000000007-g1.tmp"};
+    const char *temps[] = {".manifest-7-g1-a1.tmp", ".manifest-00000000000000000007-g01-a1.tmp",
+                           "manifest-00000000000000000007-g1-a1.tmp", ".manifest-00000000000000000007-g1-a1.tm",
+                           ".manifest-00000000000000000007-g1.tmp"};
     for (size_t i = 0; i < sizeof temps / sizeof temps[0]; i++)
         cr_expect_not(manifest_temp_name_parse(temps[i], &id), "%s", temps[i]);
 }
@@ -69,7 +91,16 @@ Test(checkpoint_dir, manifest_names_come_back)
 Test(checkpoint_dir, the_alphabet_of_names_is_strict)
 {
     cr_expect(name_is_valid("a") && name_is_valid("9-_Z"));
-    const char *wrong[] = {"", "-a", "_a", "a.b", "a/b", "..", "a b", "a\n", "\xc3\xa4", "a:b",
+    const char *wrong[] = {"",
+                           "-a",
+                           "_a",
+                           "a.b",
+                           "a/b",
+                           "..",
+                           "a b",
+                           "a\n",
+                           "\xc3\xa4",
+                           "a:b",
                            "0123456789012345678901234567890123456789012345678901234567890123"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         cr_expect_not(name_is_valid(wrong[i]), "%s", wrong[i]);

@@ -9,7 +9,8 @@ static struct snapshot_header some_header(void)
 {
     struct snapshot_header header = {.block_bytes = 8192};
     memcpy(header.identity.job_id, "fedcba9876543210", 16);
-    header.identity.name = (struct snapshot_name){.checkpoint_id = UINT64_MAX, .task = "t", .subtask = 5, .generation = 1ull << 40, .attempt = 9};
+    header.identity.name = (struct snapshot_name){
+        .checkpoint_id = UINT64_MAX, .task = "t", .subtask = 5, .generation = 1ull << 40, .attempt = 9};
     return header;
 }
 
@@ -30,7 +31,13 @@ Test(file_format, a_header_comes_back)
 Test(file_format, a_footer_comes_back)
 {
     unsigned char page[PAGE_BYTES];
-    struct snapshot_footer footer = {.block_count = 1, .data_bytes = 2, .index_offset = 3, .index_bytes = 4, .index_checksum = 5, .total_bytes = 6, .header_checksum = 7};
+    struct snapshot_footer footer = {.block_count = 1,
+                                     .data_bytes = 2,
+                                     .index_offset = 3,
+                                     .index_bytes = 4,
+                                     .index_checksum = 5,
+                                     .total_bytes = 6,
+                                     .header_checksum = 7};
     struct snapshot_footer back;
     footer_encode(&footer, page, &footer.checksum);
     cr_assert_eq(footer_decode(page, "f", 0, &back, &err), WEIR_OK, "%s", err.text);
@@ -81,5 +88,6 @@ Test(file_format, equal_blocks_have_checksums_of_their_own_in_each_place)
     cr_expect_neq(here, block_checksum(block, sizeof block, identity_binding(&other), 1));
     other = identity;
     other.name.attempt++;
-    cr_expect_eq(here, block_checksum(block, sizeof block, identity_binding(&other), 1), "attempts have files of their own");
+    cr_expect_eq(here, block_checksum(block, sizeof block, identity_binding(&other), 1),
+                 "attempts have files of their own");
 }

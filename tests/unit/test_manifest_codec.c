@@ -6,8 +6,13 @@ static struct weir_error err;
 
 static struct snapshot_file some_file(const char *task, uint32_t subtask)
 {
-    struct snapshot_file file = {.size_bytes = 16384, .checksum = 0xabcdef, .block_bytes = 4096, .attempt = 1, .block_count = 1,
-                                 .checkpoint_id = 9, .generation = 3};
+    struct snapshot_file file = {.size_bytes = 16384,
+                                 .checksum = 0xabcdef,
+                                 .block_bytes = 4096,
+                                 .attempt = 1,
+                                 .block_count = 1,
+                                 .checkpoint_id = 9,
+                                 .generation = 3};
     struct snapshot_name name = {.checkpoint_id = 9, .subtask = subtask, .generation = 3, .attempt = 1};
     strcpy(name.task, task);
     snapshot_name_format(&name, file.name);
@@ -78,7 +83,8 @@ Test(manifest_codec, everything_comes_back)
         cr_expect_eq(m->operators[i].keyed, e->operators[i].keyed);
         cr_assert_eq(m->operators[i].state_count, e->operators[i].state_count);
         for (unsigned j = 0; j < m->operators[i].state_count; j++)
-            cr_expect_eq(memcmp(&m->operators[i].states[j], &e->operators[i].states[j], sizeof(struct manifest_state)), 0);
+            cr_expect_eq(memcmp(&m->operators[i].states[j], &e->operators[i].states[j], sizeof(struct manifest_state)),
+                         0);
     }
     for (int i = 0; i < 4; i++) {
         const struct manifest_task *found = &m->tasks[i];
@@ -99,7 +105,8 @@ Test(manifest_codec, everything_comes_back)
     cr_assert_eq(m->tasks[0].position_count, 1);
     cr_expect_eq(memcmp(m->tasks[0].positions, e->tasks[0].positions, sizeof(struct manifest_position)), 0);
     cr_assert_eq(m->tasks[3].committable_count, 2);
-    cr_expect_eq(memcmp(m->tasks[3].committables, e->tasks[3].committables, 2 * sizeof(struct manifest_committable)), 0);
+    cr_expect_eq(memcmp(m->tasks[3].committables, e->tasks[3].committables, 2 * sizeof(struct manifest_committable)),
+                 0);
     manifest_free(m);
     manifest_free(e);
     free(bytes);
@@ -111,7 +118,8 @@ Test(manifest_codec, the_bytes_of_format_version_1_do_not_change)
     unsigned char *bytes = encoded(&size_bytes);
     cr_expect_eq(memcmp(bytes, "WEIRMANI\1\0\0\0\0\0\0\0", 16), 0);
     cr_expect_eq(memcmp(bytes + 24, "\x09\0wordcount0123456789abcdef\x09\0\0\0\0\0\0\0", 2 + 9 + 16 + 8), 0);
-    cr_expect_eq(XXH3_64bits(bytes, size_bytes), UINT64_C(0x908ccb35c5a0190e), "0x%016llx", (unsigned long long)XXH3_64bits(bytes, size_bytes));
+    cr_expect_eq(XXH3_64bits(bytes, size_bytes), UINT64_C(0x908ccb35c5a0190e), "0x%016llx",
+                 (unsigned long long)XXH3_64bits(bytes, size_bytes));
     free(bytes);
 }
 
@@ -143,7 +151,8 @@ Test(manifest_codec, every_truncation_and_every_byte_behind_the_end_is_detected)
     free(bytes);
 }
 
-/* With the size and the checksum made right again, the parser itself must refuse each truncation, and take no harm from any change. */
+/* With the size and the checksum made right again, the parser itself must refuse each truncation, and take no harm from
+ * any change. */
 Test(manifest_codec, resealed_damage_is_refused_or_parsed_and_never_more)
 {
     size_t size_bytes;
@@ -254,7 +263,8 @@ Test(manifest_codec, as_many_committables_as_allowed_and_not_one_more)
         task->committable_count = count;
         task->committables = manifest_alloc(m, count, sizeof *task->committables);
         for (uint32_t i = 0; i < count; i++) {
-            task->committables[i] = (struct manifest_committable){.operator_index = 2, .size_bytes = 256, .checkpoint_id = 1};
+            task->committables[i] =
+                (struct manifest_committable){.operator_index = 2, .size_bytes = 256, .checkpoint_id = 1};
             memset(task->committables[i].bytes, (int)i, 256);
         }
         void *bytes = NULL;

@@ -78,7 +78,8 @@ Test(manifest_compatible, a_changed_state_is_said_in_words)
     struct manifest_state first = m->operators[1].states[0];
     m->operators[1].states[0] = m->operators[1].states[1];
     m->operators[1].states[1] = first;
-    expect_words(m, "state 'count' of operator 'words' was number 0 in the checkpoint, the job declares it as number 1");
+    expect_words(m,
+                 "state 'count' of operator 'words' was number 0 in the checkpoint, the job declares it as number 1");
     m = fixture_manifest(0);
     struct manifest_state *more = manifest_alloc(m, 3, sizeof *more);
     memcpy(more, m->operators[1].states, 2 * sizeof *more);

@@ -202,7 +202,8 @@ Test(manifest_file, a_kill_at_every_named_place_leaves_a_checkpoint)
         uint64_t before = id++;
         cr_assert(die_at(points[i], id), "%s was not reached", points[i]);
         struct manifest *m = NULL;
-        cr_assert_eq(checkpoint_find_newest(&dir, UINT64_MAX, NULL, NULL, &m, &err), WEIR_OK, "%s: %s", points[i], err.text);
+        cr_assert_eq(checkpoint_find_newest(&dir, UINT64_MAX, NULL, NULL, &m, &err), WEIR_OK, "%s: %s", points[i],
+                     err.text);
         bool renamed = strcmp(points[i], "k6") == 0 || strcmp(points[i], "k9") == 0;
         cr_assert_eq(m->checkpoint_id, renamed ? id : before, "%s", points[i]);
         id = m->checkpoint_id;
@@ -229,7 +230,8 @@ static bool disk_mount(const char *disk)
 static bool disk_make(const char *disk)
 {
     char command[512];
-    snprintf(command, sizeof command, "mkdir %s && truncate -s 64M %s.img && mkfs.ext4 -q -F %s.img >/dev/null 2>&1", disk, disk, disk);
+    snprintf(command, sizeof command, "mkdir %s && truncate -s 64M %s.img && mkfs.ext4 -q -F %s.img >/dev/null 2>&1",
+             disk, disk, disk);
     return geteuid() == 0 && system(command) == 0 && disk_mount(disk);
 }
 
@@ -268,10 +270,12 @@ static uint64_t recover_after_cut(const char *disk, const char *point, uint64_t 
     dir = fixture_open(io_system(), disk);
     struct manifest *m = NULL;
     uint64_t id = 0;
-    if (checkpoint_find_newest(&dir, UINT64_MAX, NULL, NULL, &m, &err) == WEIR_OK && fixture_load(&dir, m->checkpoint_id, &err) == WEIR_OK)
+    if (checkpoint_find_newest(&dir, UINT64_MAX, NULL, NULL, &m, &err) == WEIR_OK &&
+        fixture_load(&dir, m->checkpoint_id, &err) == WEIR_OK)
         id = m->checkpoint_id;
     manifest_free(m);
-    if (checkpoint_retain(&dir, 1, next_id + 1, NULL, &err) != WEIR_OK || fixture_count_files(disk, "snapshots", "") != 2)
+    if (checkpoint_retain(&dir, 1, next_id + 1, NULL, &err) != WEIR_OK ||
+        fixture_count_files(disk, "snapshots", "") != 2)
         id = 0;
     checkpoint_dir_close(&dir);
     return id;

@@ -114,7 +114,8 @@ Test(retention, savepoints_and_foreign_names_stay)
     cr_assert_eq(manifest_write(&dir, m, 1, &err), WEIR_OK);
     manifest_free(m);
     make(2, 4);
-    const char *foreign[] = {"notes.txt", "snapshots/00000000000000000001.snap", "snapshots/readme", "snapshots/1-words-0-g3-a1.snap", "LOCK"};
+    const char *foreign[] = {"notes.txt", "snapshots/00000000000000000001.snap", "snapshots/readme",
+                             "snapshots/1-words-0-g3-a1.snap", "LOCK"};
     for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
         fixture_spit(path, foreign[i], "mine", 4);
     cr_assert_eq(checkpoint_retain(&dir, 1, 5, NULL, &err), WEIR_OK, "%s", err.text);

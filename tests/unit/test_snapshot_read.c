@@ -52,13 +52,14 @@ Test(snapshot_read, every_size_around_a_buffer_round_trips_both_ways)
     }
 }
 
-/* The refusal must name the file; what was handed over before it must have been right (fixture_read_with sees to it). */
+/* The refusal must name the file; what was handed over before it must have been right (fixture_read_with sees to it).
+ */
 static void expect_refusal(const char *what, size_t at)
 {
     memset(&err, 0, sizeof err);
     int code = read_file(IO_PWRITE);
-    cr_assert(code == WEIR_ECORRUPT || code == WEIR_EVERSION || code == WEIR_EMISMATCH, "%s at byte %zu is not seen: %d %s", what, at,
-              code, err.text);
+    cr_assert(code == WEIR_ECORRUPT || code == WEIR_EVERSION || code == WEIR_EMISMATCH,
+              "%s at byte %zu is not seen: %d %s", what, at, code, err.text);
     cr_assert_not_null(strstr(err.text, "words-1"), "%s at byte %zu: %s", what, at, err.text);
 }
 
@@ -140,7 +141,8 @@ Test(snapshot_read, swapped_blocks_and_blocks_of_another_checkpoint_are_detected
     size_t older_bytes;
     unsigned char *stale = fixture_slurp(path, "snapshots/00000000000000000006-words-1-g3-a1.snap", &older_bytes);
     cr_assert_eq(older_bytes, size_bytes);
-    cr_expect_neq(memcmp(stale + 4 * 4096, file + 4 * 4096, 4096), 0, "equal blocks of two checkpoints have different checksums");
+    cr_expect_neq(memcmp(stale + 4 * 4096, file + 4 * 4096, 4096), 0,
+                  "equal blocks of two checkpoints have different checksums");
     fixture_spit(path, NAME, stale, size_bytes);
     expect_refusal("a whole stale file", 0);
     /* The index of the older one, in a file that is consistent otherwise: only the binding tells. */
@@ -222,8 +224,14 @@ Test(snapshot_read, what_the_manifest_expects_must_be_there)
 Test(snapshot_read, names_that_are_not_ours_are_never_opened)
 {
     write_file(2);
-    const char *names[] = {"", "..", "../manifest-00000000000000000001", "/etc/passwd", "a", "00000000000000000007-words-1-g3-a1.snap/",
-                           "0000000000000000007-words-1-g3-a1.snap", "00000000000000000007-words-01-g3-a1.snap",
+    const char *names[] = {"",
+                           "..",
+                           "../manifest-00000000000000000001",
+                           "/etc/passwd",
+                           "a",
+                           "00000000000000000007-words-1-g3-a1.snap/",
+                           "0000000000000000007-words-1-g3-a1.snap",
+                           "00000000000000000007-words-01-g3-a1.snap",
                            "00000000000000000007-../x-1-g3-a1.snap"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         memset(written.file.name, 0, sizeof written.file.name);
@@ -305,7 +313,8 @@ Test(snapshot_read, kill_point_v2_is_halfway_through_the_load)
     if (pid == 0) {
         struct snapshot_reader *reader;
         setenv("WEIR_KILL", "v2", 1);
-        if (kill_point_init(&err) == WEIR_OK && snapshot_open(&dir, &written.file, &identity, IO_AUTO, &reader, &err) == WEIR_OK)
+        if (kill_point_init(&err) == WEIR_OK &&
+            snapshot_open(&dir, &written.file, &identity, IO_AUTO, &reader, &err) == WEIR_OK)
             snapshot_read(reader, count_block, seen, &err);
         _exit(0);
     }

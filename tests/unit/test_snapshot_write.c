@@ -33,7 +33,8 @@ TestSuite(snapshot_write, .init = set_up, .fini = tear_down);
 static int write_blocks(enum io_mode mode, uint32_t count, struct snapshot_result *ret_result)
 {
     struct snapshot_identity identity = WORDS;
-    return fixture_write_with(&dir, &identity, &(struct snapshot_options){.io_mode = mode}, count, 42, ret_result, &err);
+    return fixture_write_with(&dir, &identity, &(struct snapshot_options){.io_mode = mode}, count, 42, ret_result,
+                              &err);
 }
 
 static uint64_t le(const unsigned char *bytes, unsigned size_bytes)
@@ -120,7 +121,9 @@ Test(snapshot_write, uring_and_pwrite_and_buffered_make_the_same_bytes)
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         unsigned char *files[3];
         size_t sizes[3];
-        struct snapshot_options options[] = {{.io_mode = IO_URING}, {.io_mode = IO_PWRITE, .io_depth = 1}, {.io_mode = IO_AUTO, .buffered = true, .io_depth = 3}};
+        struct snapshot_options options[] = {{.io_mode = IO_URING},
+                                             {.io_mode = IO_PWRITE, .io_depth = 1},
+                                             {.io_mode = IO_AUTO, .buffered = true, .io_depth = 3}};
         for (int way = 0; way < 3; way++) {
             struct snapshot_identity identity = WORDS;
             struct snapshot_result result;
@@ -245,7 +248,8 @@ static void every_failing_call_leaves_nothing(enum io_mode mode, uint32_t count,
         cr_assert_eq(fixture_open_fds(), fds, "call %u leaks a descriptor", call);
         if (code == WEIR_OK) {
             struct snapshot_identity identity = WORDS;
-            cr_assert_eq(fixture_read_with(&dir, &result.file, &identity, IO_PWRITE, 42, &err), WEIR_OK, "call %u: %s", call, err.text);
+            cr_assert_eq(fixture_read_with(&dir, &result.file, &identity, IO_PWRITE, 42, &err), WEIR_OK, "call %u: %s",
+                         call, err.text);
             cr_assert_eq(unlinkat(dir.fd, NAME, 0), 0);
         } else {
             failures++;
@@ -299,7 +303,8 @@ Test(snapshot_write, the_source_learns_what_is_gathered_after_each_buffer)
     struct block_source source = {fixture_next, fixture_gathered, &s};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
-    cr_assert_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_OK, "%s",
+                 err.text);
     cr_expect_eq(s.gathered_calls, 3); /* 255 blocks beside the header, 256, 89 */
     cr_expect_eq(s.gathered_below, 599 * 3 + 1);
     free(s.block);
@@ -307,11 +312,13 @@ Test(snapshot_write, the_source_learns_what_is_gathered_after_each_buffer)
 
 Test(snapshot_write, a_failing_source_fails_the_snapshot)
 {
-    struct fixture_source s = {.count = 300, .stride = 3, .block_bytes = 4096, .block = malloc(4096), .fail_code = WEIR_ECANCELLED};
+    struct fixture_source s = {
+        .count = 300, .stride = 3, .block_bytes = 4096, .block = malloc(4096), .fail_code = WEIR_ECANCELLED};
     struct block_source source = {fixture_next, NULL, &s};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
-    cr_expect_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_ECANCELLED);
+    cr_expect_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err),
+                 WEIR_ECANCELLED);
     cr_expect_eq(fixture_count_files(path, "snapshots", ""), 0);
     free(s.block);
 }
@@ -330,7 +337,8 @@ Test(snapshot_write, wrong_options_are_refused)
 {
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
-    struct snapshot_options wrong[] = {{.block_bytes = 512}, {.block_bytes = 5000}, {.block_bytes = 2u << 20}, {.io_depth = 65}};
+    struct snapshot_options wrong[] = {
+        {.block_bytes = 512}, {.block_bytes = 5000}, {.block_bytes = 2u << 20}, {.io_depth = 65}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct block_source source = {0};
         cr_expect_eq(snapshot_write(&dir, &identity, &wrong[i], &source, &result, &err), WEIR_EINVAL);
