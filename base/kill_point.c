@@ -19,6 +19,7 @@ const char *kill_point_where(unsigned index) { return index < COUNT_OF(point_tab
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -157,6 +158,7 @@ bool kill_point_reached(enum kill_point point)
         return false;
     if (atomic_fetch_add_explicit(&armed->reached[active], 1, memory_order_relaxed) + 1 != row->nth)
         return false;
+    log_line(LOG_WARNING, "kill point %s reached for the %uth time: fires", kill_point_name(point), row->nth);
     atomic_store_explicit(&armed->active, active + 1, memory_order_release);
     switch ((enum action)row->action) {
     case ACTION_KILL:

@@ -8,6 +8,7 @@
  *   action   kill (SIGKILL to itself, the default), stop (SIGSTOP), delay=MS, error (KILL_POINT_ERROR is true there)
  *   process  only in processes of this name, as in the log ("count/0", "coordinator", "snapshot:count/0") or its part before '/'
  * The counters live in shared memory, so a row fires once in the life of a job, however often its processes are replaced.
+ * A row that fires says so in one line of the log (a warning), so that a test can see that it did.
  * In release builds (no WEIR_KILL_POINTS) all of this is nothing.
  */
 #ifndef WEIR_BASE_KILL_POINT_H

@@ -1,6 +1,7 @@
 /* build.c - the functions of weir.h that build a graph. A failure is kept in the job; later calls do nothing. */
 #include "base/bytes.h"
 #include "engine/graph.h"
+#include "engine/task.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -178,7 +179,7 @@ struct weir_stream *weir_add_sink(struct weir_stream *in, const char *name, cons
     return node_stream(in->job, node);
 }
 
-static const struct function_arg *function_of(struct weir_ctx *ctx) { return weir_arg(ctx); }
+static const struct function_arg *function_of(const struct weir_ctx *ctx) { return &ctx->node->function; }
 
 static int filter_on_record(struct weir_ctx *ctx, const struct weir_record *record)
 {
@@ -215,12 +216,9 @@ static const struct weir_operator flat_map_operator = {.type = "flat_map", .on_r
 static struct weir_stream *add_function(struct weir_stream *in, const char *name, const struct weir_operator *op,
                                         const struct function_arg *function)
 {
-    struct weir_stream *stream = weir_process(in, name, op, NULL);
-    if (stream == NULL)
-        return NULL;
-    struct graph_node *node = &stream->job->nodes[stream->node];
-    node->function = *function;
-    node->arg = &node->function;
+    struct weir_stream *stream = weir_process(in, name, op, function->user_arg);
+    if (stream != NULL)
+        stream->job->nodes[stream->node].function = *function;
     return stream;
 }
 

@@ -104,7 +104,7 @@ static const struct option option_table[] = {
     {.name = "ring-size", .type = OPTION_BYTES, .offset = AT(ring_bytes), .placeholder = "SIZE", .fallback = "1MiB",
      .minimum = 64 * KIB, .maximum = 1 * GIB, .power_of_two = true, .group = group_memory,
      .help = "Size of the ring between two tasks; a record may take a quarter of it"},
-    {.name = "batch-records", .type = OPTION_COUNT, .offset = AT(batch_records), .placeholder = "COUNT", .fallback = "256",
+    {.name = "batch-records", .type = OPTION_COUNT, .offset = AT(batch_records), .placeholder = "COUNT", .fallback = "1024",
      .minimum = 1, .maximum = 65536, .group = group_memory,
      .help = "Most records that a task processes as one transaction"},
     {.name = "batch-time", .type = OPTION_DURATION, .offset = AT(batch_time_ns), .placeholder = "TIME", .fallback = "1ms",

@@ -42,7 +42,7 @@ static int translate_operators(const struct task *task, const struct manifest *m
                                struct weir_error *err)
 {
     const struct weir_job *graph = task->job->graph;
-    uint32_t node_of[MANIFEST_OPERATORS_MAX];
+    uint32_t node_of[MANIFEST_OPERATORS_MAX] = {0};
     for (uint32_t i = 0; i < manifest->operator_count; i++) {
         node_of[i] = UINT32_MAX;
         for (unsigned node = 0; node < graph->node_count; node++)

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#define LINE_BYTES 64u
 #define PREFETCH_GROUP 32
 /* Buckets fewer than this stay in the second-level cache by themselves. */
 #define PREFETCH_BUCKETS_MIN 96
@@ -22,12 +23,15 @@ static void set_shape(struct table *table, uint32_t key_bytes, uint32_t row_byte
     table->key_bytes = key_bytes;
     table->row_bytes = row_bytes;
     uint32_t slots = (CHUNK_BYTES - BUCKET_TAGS_OFFSET - BUCKET_GROUP) / (row_bytes + 1);
-    while (align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, 8) + (uint64_t)slots * row_bytes > CHUNK_BYTES)
+    while (align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, LINE_BYTES) + (uint64_t)slots * row_bytes > CHUNK_BYTES)
         slots--;
     table->slot_count = slots;
-    table->rows_offset = (uint32_t)align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, 8);
-    table->home_count = slots <= BUCKET_GROUP ? 1 : slots - slots / 16; /* few rows: all tags are one group, any slot will do */
-    table->count_max = slots <= BUCKET_GROUP ? slots : slots - slots / 8;
+    table->rows_offset = (uint32_t)align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, LINE_BYTES);
+    table->group_rows = row_bytes <= LINE_BYTES ? LINE_BYTES / row_bytes : 1;
+    bool one_group = slots <= BUCKET_GROUP; /* few rows: one look at the tags sees all, so any slot will do */
+    table->home_count = one_group ? 1 : (slots - slots / 16) / table->group_rows;
+    table->count_max = one_group ? slots : slots - slots / 8;
+    table->lead_mask = key_bytes == 0 || key_bytes >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * key_bytes)) - 1;
 }
 
 static int verify_root(const struct table_root *root, uint32_t key_bytes, uint32_t row_bytes, struct key_range range,
@@ -89,50 +93,32 @@ uint64_t table_row_hash(const struct table *table, const void *row)
 
 /* ------------------------------------------------------------------------------------------------ find ---------- */
 
-/* Kept apart so that the compiler makes one loop for keys of 8 bytes and one for the others. */
-__attribute__((always_inline)) static inline bool find_key(const struct table *table, uint64_t hash, const void *key,
-                                                           uint32_t key_bytes, uint64_t *ret_pos)
+/* Tells whether a row whose lead (or tag) fits is the one. */
+struct wanted_row {
+    uint64_t hash;
+    const void *key;      /* fixed-size keys */
+    uint32_t key_bytes;
+    table_match_fn match; /* hashed rows */
+    const void *arg;
+};
+
+__attribute__((always_inline)) static inline bool row_fits(const struct wanted_row *wanted, const unsigned char *row)
 {
-    unsigned char tag = bucket_tag(hash);
-    uint32_t home = bucket_home(table, hash);
-    for (uint32_t chunk = directory_find(table, hash); chunk != 0;) {
-        const struct bucket *bucket = bucket_read(table, chunk);
-        const unsigned char *tags = bucket_tags(bucket);
-        for (uint32_t slot = home;; slot += BUCKET_GROUP) {
-            struct bucket_matches matches = bucket_match(tags + slot, tag);
-            for (; matches.same != 0; matches.same &= matches.same - 1) {
-                uint32_t offset = bucket_row_offset(table, slot + (uint32_t)__builtin_ctz(matches.same));
-                if (memcmp((const unsigned char *)bucket + offset, key, key_bytes) == 0) {
-                    *ret_pos = state_pos(chunk, offset);
-                    return true;
-                }
-            }
-            if (matches.empty != 0)
-                break;
-        }
-        chunk = bucket->next;
-    }
-    return false;
+    if (wanted->key_bytes != 0)
+        return memcmp(row, wanted->key, wanted->key_bytes) == 0;
+    return bucket_lead(row) == wanted->hash && wanted->match(wanted->arg, row);
 }
 
-bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos)
+__attribute__((always_inline)) static inline bool find_by_tags(const struct table *table, uint32_t chunk,
+                                                               const struct wanted_row *wanted, uint64_t *ret_pos)
 {
-    DCHECK(table->key_bytes != 0);
-    if (table->key_bytes == 8)
-        return find_key(table, hash, key, 8, ret_pos);
-    return find_key(table, hash, key, table->key_bytes, ret_pos);
-}
-
-static bool match_in_chunk(const struct table *table, uint32_t chunk, uint64_t hash, table_match_fn match, const void *arg,
-                           uint64_t *ret_pos)
-{
+    unsigned char tag = bucket_tag(wanted->hash);
     const struct bucket *bucket = bucket_read(table, chunk);
-    for (uint32_t slot = bucket_home(table, hash);; slot += BUCKET_GROUP) {
-        struct bucket_matches matches = bucket_match(bucket_tags(bucket) + slot, bucket_tag(hash));
+    for (uint32_t slot = bucket_home(table, wanted->hash);; slot += BUCKET_GROUP) {
+        struct bucket_matches matches = bucket_match(bucket_tags(bucket) + slot, tag);
         for (; matches.same != 0; matches.same &= matches.same - 1) {
             uint32_t offset = bucket_row_offset(table, slot + (uint32_t)__builtin_ctz(matches.same));
-            const unsigned char *row = (const unsigned char *)bucket + offset;
-            if (memcmp(row, &hash, sizeof hash) == 0 && match(arg, row)) {
+            if (row_fits(wanted, (const unsigned char *)bucket + offset)) {
                 *ret_pos = state_pos(chunk, offset);
                 return true;
             }
@@ -142,31 +128,91 @@ static bool match_in_chunk(const struct table *table, uint32_t chunk, uint64_t h
     }
 }
 
-bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg, uint64_t *ret_pos)
+/* What the compiler should know as constants where it can: see table_find(). */
+struct row_shape {
+    uint32_t row_bytes;
+    uint32_t group_rows;
+    uint64_t lead_mask;
+};
+
+__attribute__((always_inline)) static inline bool find_in_line(const struct table *table, struct row_shape shape, uint32_t chunk,
+                                                               uint64_t lead, const struct wanted_row *wanted, uint64_t *ret_pos)
 {
-    DCHECK(table->key_bytes == 0);
-    for (uint32_t chunk = directory_find(table, hash); chunk != 0; chunk = bucket_read(table, chunk)->next)
-        if (match_in_chunk(table, chunk, hash, match, arg, ret_pos))
+    uint32_t home = (uint32_t)(((wanted->hash & UINT32_MAX) * table->home_count) >> 32) * shape.group_rows;
+    uint32_t offset = table->rows_offset + home * shape.row_bytes;
+    const unsigned char *rows = (const unsigned char *)bucket_read(table, chunk) + offset;
+    uint32_t same = bucket_match_leads(rows, shape.group_rows, shape.row_bytes, shape.lead_mask, lead);
+    for (; same != 0; same &= same - 1) {
+        uint32_t at = (uint32_t)__builtin_ctz(same) * shape.row_bytes;
+        bool lead_is_all = wanted->key_bytes != 0 && wanted->key_bytes <= sizeof lead;
+        if (lead_is_all || row_fits(wanted, rows + at)) {
+            *ret_pos = state_pos(chunk, offset + at);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_in_chain(const struct table *table, uint32_t chunk, const struct wanted_row *wanted, uint64_t *ret_pos)
+{
+    for (; chunk != 0; chunk = bucket_read(table, chunk)->next)
+        if (find_by_tags(table, chunk, wanted, ret_pos))
             return true;
     return false;
 }
 
-/* The row that a search will look at first, as the tags say. Inline, and the asm statement below: GCC takes a function that only
- * prefetches for one without effect, and drops the call. */
-__attribute__((always_inline)) static inline void prefetch_row(const struct table *table, const unsigned char *bucket, uint64_t hash)
+static struct row_shape shape_of(const struct table *table)
 {
-    uint32_t home = bucket_home(table, hash);
-    uint32_t same = bucket_match(bucket + BUCKET_TAGS_OFFSET + home, bucket_tag(hash)).same;
-    uint32_t slot = home + (same != 0 ? (uint32_t)__builtin_ctz(same) : 0);
-    __builtin_prefetch(bucket + bucket_row_offset(table, slot), 1);
+    return (struct row_shape){table->row_bytes, table->group_rows, table->lead_mask};
 }
 
-/* Four passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, tags, row. */
+/* Any shape; also where the home line did not have it. */
+__attribute__((noinline)) static bool find(const struct table *table, uint64_t lead, const struct wanted_row *wanted,
+                                           uint64_t *ret_pos)
+{
+    uint32_t chunk = directory_find(table, wanted->hash);
+    if (chunk != 0 && lead != 0 && find_in_line(table, shape_of(table), chunk, lead, wanted, ret_pos))
+        return true;
+    return find_in_chain(table, chunk, wanted, ret_pos);
+}
+
+__attribute__((noinline)) static bool find_with_key(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos)
+{
+    struct wanted_row wanted = {.hash = hash, .key = key, .key_bytes = table->key_bytes};
+    uint64_t lead = 0;
+    memcpy(&lead, key, u64_min(table->key_bytes, sizeof lead));
+    return find(table, lead, &wanted, ret_pos);
+}
+
+/* The most frequent shape, a key and a value of 8 bytes, mostly in its home line: apart, with all lengths known. */
+bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos)
+{
+    if (table->key_bytes != 8 || table->row_bytes != 16 || table->bucket_count == 0)
+        return find_with_key(table, hash, key, ret_pos);
+    uint32_t chunk = *directory_entry(table, hash);
+    uint32_t offset = table->rows_offset + (uint32_t)(((hash & UINT32_MAX) * table->home_count) >> 32) * LINE_BYTES;
+    const unsigned char *rows = (const unsigned char *)chunk_read(table->region, chunk) + offset;
+    uint64_t lead = bucket_lead(key);
+    uint32_t same = bucket_match_leads(rows, LINE_BYTES / 16, 16, UINT64_MAX, lead);
+    if (__builtin_expect(same == 0 || lead == 0, 0))
+        return find_with_key(table, hash, key, ret_pos);
+    *ret_pos = state_pos(chunk, offset + (uint32_t)__builtin_ctz(same) * 16);
+    return true;
+}
+
+bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg, uint64_t *ret_pos)
+{
+    DCHECK(table->key_bytes == 0);
+    struct wanted_row wanted = {.hash = hash, .match = match, .arg = arg};
+    return find(table, hash, &wanted, ret_pos);
+}
+
+/* Three passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, home line. The asm statement
+ * is there because GCC takes a function that only prefetches for one without effect, and drops the call. */
 static void prefetch_group(const struct table *table, const uint64_t *hashes, size_t count)
 {
     const uint32_t *entries[PREFETCH_GROUP];
     uint32_t chunks[PREFETCH_GROUP];
-    const unsigned char *buckets[PREFETCH_GROUP];
     for (size_t i = 0; i < count; i++) {
         entries[i] = directory_entry(table, hashes[i]);
         __builtin_prefetch(entries[i]);
@@ -176,13 +222,9 @@ static void prefetch_group(const struct table *table, const uint64_t *hashes, si
         __builtin_prefetch(&table->region->table[chunks[i]]);
     }
     for (size_t i = 0; i < count; i++) {
-        buckets[i] = chunk_read(table->region, chunks[i]);
-        const unsigned char *tags = buckets[i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]);
-        __builtin_prefetch(tags);
-        __builtin_prefetch(tags + BUCKET_GROUP - 1);
+        const unsigned char *bucket = chunk_read(table->region, chunks[i]);
+        __builtin_prefetch(bucket + bucket_row_offset(table, bucket_home(table, hashes[i])), 1);
     }
-    for (size_t i = 0; i < count; i++)
-        prefetch_row(table, buckets[i], hashes[i]);
     __asm__ volatile("");
 }
 

@@ -1,7 +1,7 @@
 /*
  * table.h - a hash table of fixed-size rows in chunks, by extendible hashing (Fagin, Nievergelt, Pippenger, Strong, TODS 1979).
  *
- * A bucket is a chunk: header, one-byte tags, rows near their home slot. A bucket that gets too full splits in two by one more bit of the
+ * A bucket is a chunk: header, one-byte tags, rows in or near the cache line where they belong. A bucket that gets too full splits in two by one more bit of the
  * hash; nothing else moves, ever. The directory has two levels, indexed by the most significant bits of the position (the upper half of
  * the hash, scaled so that the table's own range fills 32 bits): the top, an array of (node, depth), and nodes of one chunk
  * that give bucket ids. A node that is not deep enough splits in two in the same way; only the top, 8 bytes for each CHUNK_BYTES / 4
@@ -45,7 +45,9 @@ struct table {
     uint64_t range_scale;
     uint32_t range_first;
     uint32_t row_bytes, key_bytes;
-    uint32_t slot_count, home_count; /* rows of a bucket; of these, those that can be a row's first choice */
+    uint32_t slot_count, home_count; /* rows of a bucket; groups of group_rows that can be a row's first choice */
+    uint32_t group_rows;             /* rows that are looked at together: those of a cache line */
+    uint64_t lead_mask;              /* of a row's first 8 bytes, those of the key (or hash) */
     uint32_t count_max;              /* rows of a bucket that make it split */
     uint32_t rows_offset;
     uint32_t bucket_count;           /* as in the root, for prefetch */

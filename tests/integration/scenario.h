@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#define ROOT_BYTES 384
 #define PATH_BYTES 512
 #define DEADLINE_S 30 /* far beyond what a loaded machine needs; a test that reaches it fails */
 
@@ -27,7 +28,7 @@ struct process {
 #define SCENARIO_PROCESSES_MAX 64
 
 struct scenario {
-    char root[PATH_BYTES];      /* everything of this test is below it */
+    char root[ROOT_BYTES];      /* everything of this test is below it */
     char directory[PATH_BYTES]; /* checkpoints; passed to every job started */
     char output[PATH_BYTES];    /* of the job's sink; passed as --set output= */
     struct process processes[SCENARIO_PROCESSES_MAX];

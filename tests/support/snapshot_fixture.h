@@ -26,6 +26,12 @@ static inline int fixture_remove_entry(const char *path, const struct stat *info
 
 static inline void fixture_remove_tree(const char *path) { nftw(path, fixture_remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
 
+/* IO_PWRITE instead of IO_URING on a machine where that is refused: the tests run there as well. */
+static inline enum io_mode fixture_mode(enum io_mode mode)
+{
+    return mode == IO_URING && io_probe_uring(io_system(), NULL) != WEIR_OK ? IO_PWRITE : mode;
+}
+
 /* A new empty directory; path has room for 64 bytes. */
 static inline void fixture_make_path(char path[64])
 {

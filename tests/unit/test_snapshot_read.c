@@ -24,7 +24,10 @@ static void write_file(uint32_t count)
     cr_assert_eq(fixture_write_with(&dir, &identity, &options, count, 42, &written, &err), WEIR_OK, "%s", err.text);
 }
 
-static int read_file(enum io_mode mode) { return fixture_read_with(&dir, &written.file, &identity, mode, 42, &err); }
+static int read_file(enum io_mode mode)
+{
+    return fixture_read_with(&dir, &written.file, &identity, fixture_mode(mode), 42, &err);
+}
 
 static void set_up(void)
 {

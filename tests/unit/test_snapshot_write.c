@@ -121,7 +121,7 @@ Test(snapshot_write, uring_and_pwrite_and_buffered_make_the_same_bytes)
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         unsigned char *files[3];
         size_t sizes[3];
-        struct snapshot_options options[] = {{.io_mode = IO_URING},
+        struct snapshot_options options[] = {{.io_mode = fixture_mode(IO_URING)},
                                              {.io_mode = IO_PWRITE, .io_depth = 1},
                                              {.io_mode = IO_AUTO, .buffered = true, .io_depth = 3}};
         for (int way = 0; way < 3; way++) {
@@ -130,7 +130,7 @@ Test(snapshot_write, uring_and_pwrite_and_buffered_make_the_same_bytes)
             int code = fixture_write_with(&dir, &identity, &options[way], counts[i], 42, &result, &err);
             cr_assert_eq(code, WEIR_OK, "%s", err.text);
             if (way == 0)
-                cr_expect_eq(result.io_used, IO_URING);
+                cr_expect_eq(result.io_used, fixture_mode(IO_URING));
             if (way == 1)
                 cr_expect_eq(result.io_used, IO_PWRITE);
             files[way] = fixture_slurp(path, NAME, &sizes[way]);
@@ -202,14 +202,14 @@ static void short_writes_round_trip(enum io_mode mode, bool buffered, int interr
 {
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
-    struct snapshot_options options = {.io_mode = mode, .buffered = buffered};
+    struct snapshot_options options = {.io_mode = fixture_mode(mode), .buffered = buffered};
     fault.part_bytes_max = buffered ? 5000 : 8192;
     fault.interrupt_every = 5;
     fault.interrupt_errno = interrupt_errno;
     int code = fixture_write_with(&dir, &identity, &options, 700, 42, &result, &err);
     cr_assert_eq(code, WEIR_OK, "%s", err.text);
     fault.interrupt_errno = EINTR; /* pread knows no ECANCELED */
-    code = fixture_read_with(&dir, &result.file, &identity, mode, 42, &err);
+    code = fixture_read_with(&dir, &result.file, &identity, fixture_mode(mode), 42, &err);
     cr_expect_eq(code, WEIR_OK, "%s", err.text);
     fault.part_bytes_max = 0;
     fault.interrupt_every = 0;
@@ -231,7 +231,7 @@ Test(snapshot_write, what_is_interrupted_for_ever_fails)
     struct snapshot_result result;
     fault.interrupt_every = 1;
     cr_expect_lt(write_blocks(IO_PWRITE, 10, &result), 0);
-    cr_expect_lt(write_blocks(IO_URING, 1000, &result), 0);
+    cr_expect_lt(write_blocks(fixture_mode(IO_URING), 1000, &result), 0);
     cr_expect_eq(fixture_count_files(path, "snapshots", ""), 0);
 }
 
@@ -266,7 +266,7 @@ Test(snapshot_write, a_failure_of_any_call_leaves_no_file_and_no_descriptor)
 {
     every_failing_call_leaves_nothing(IO_PWRITE, 3, EIO);
     every_failing_call_leaves_nothing(IO_PWRITE, 600, ENOSPC);
-    every_failing_call_leaves_nothing(IO_URING, 600, EIO);
+    every_failing_call_leaves_nothing(fixture_mode(IO_URING), 600, EIO);
     every_failing_call_leaves_nothing(IO_AUTO, 600, ENOSPC);
 }
 
@@ -358,7 +358,7 @@ Test(snapshot_write, a_full_disk_fails_the_attempt_and_the_next_one_succeeds)
     struct snapshot_result result;
     int wrong = 0;
     for (enum io_mode mode = IO_AUTO; mode <= IO_PWRITE; mode++) {
-        struct snapshot_options options = {.io_mode = mode};
+        struct snapshot_options options = {.io_mode = fixture_mode(mode)};
         memset(&err, 0, sizeof err);
         wrong += fixture_write_with(&small, &identity, &options, 1000, 42, &result, &err) != WEIR_ENOSPC;
         wrong += strstr(err.text, "free space") == NULL;
@@ -380,7 +380,7 @@ Test(snapshot_write, a_file_size_limit_fails_the_attempt)
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     struct snapshot_result result;
     cr_expect_eq(write_blocks(IO_PWRITE, 600, &result), WEIR_ENOSPC, "%s", err.text);
-    cr_expect_eq(write_blocks(IO_URING, 600, &result), WEIR_ENOSPC, "%s", err.text);
+    cr_expect_eq(write_blocks(fixture_mode(IO_URING), 600, &result), WEIR_ENOSPC, "%s", err.text);
     cr_expect_eq(fixture_count_files(path, "snapshots", ""), 0);
 }
 
@@ -391,7 +391,7 @@ Test(snapshot_write, a_killed_writer_harms_no_later_attempt)
         pid_t pid = fork();
         if (pid == 0) {
             struct snapshot_result result;
-            write_blocks(IO_URING, 4000, &result);
+            write_blocks(fixture_mode(IO_URING), 4000, &result);
             _exit(0);
         }
         while (fixture_count_files(path, "snapshots", "a1.snap") == 0)

@@ -1,0 +1,364 @@
+/*
+ * ring_bench.c - one ring between two pinned processes, straight on shm/ring.h.
+ *
+ *     ring_bench stream SIZE BATCH COUNT    COUNT records of SIZE bytes, BATCH a publish; prints M records/s
+ *     ring_bench trip COUNT                 COUNT round trips; prints p50 in ns of: a bare cache line, two of them, two rings
+ *
+ * The producer writes every byte of a record and the consumer reads every byte; the consumer's sum is checked at the end, so
+ * nothing can be left out. Both sides spin: no wake-up is measured here (a job's tasks park; see the figures of whole jobs). With
+ * one CPU only, both sides yield to each other and the figures say little.
+ */
+#include "base/clock.h"
+#include "shm/region.h"
+#include "shm/ring.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RING_BYTES (UINT64_C(1) << 20) /* the default of --ring-size */
+#define TRIP_BYTES 64
+#define WORDS_MAX 8192
+
+struct line {
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t word;
+};
+
+/* Shared by both processes. */
+struct shared {
+    struct line lines[2];
+    struct line ready;
+    uint64_t sum;
+    int64_t ended_ns;
+};
+
+struct stream {
+    int ring_fd;
+    uint32_t size_bytes;
+    uint64_t batch;
+    uint64_t count;
+    bool yield;
+};
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "ring_bench: %s\n", what);
+    exit(1);
+}
+
+static void check(int code, const struct weir_error *err)
+{
+    if (code != WEIR_OK)
+        fail(err->text);
+}
+
+/* To the nth of the CPUs that the process may use. False where there is none. */
+static bool pin_to_nth_cpu(const cpu_set_t *allowed, int nth)
+{
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, allowed) || nth-- > 0)
+            continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        return sched_setaffinity(0, sizeof one, &one) == 0;
+    }
+    return false;
+}
+
+static inline void wait_a_little(bool yield)
+{
+    if (yield)
+        sched_yield();
+    else
+        __builtin_ia32_pause();
+}
+
+/* ------------------------------------------------------------------------------------------------ stream -------- */
+
+static inline void fill_record(void *payload, uint32_t size_bytes, uint64_t number)
+{
+    uint64_t *words = payload;
+    for (uint32_t i = 0; i < size_bytes / 8; i++)
+        words[i] = number + i;
+}
+
+static inline uint64_t sum_record(const void *payload, uint32_t size_bytes)
+{
+    const uint64_t *words = payload;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < size_bytes / 8; i++)
+        sum += words[i];
+    return sum;
+}
+
+/* One function for each size, so that copies are as a compiler makes them for a known struct. */
+static inline __attribute__((always_inline)) void produce_sized(const struct stream *s, struct ring_producer *ring, uint32_t size_bytes)
+{
+    for (uint64_t sent = 0; sent < s->count;) {
+        uint64_t batch = s->count - sent < s->batch ? s->count - sent : s->batch;
+        for (uint64_t i = 0; i < batch;) {
+            void *payload = ring_claim(ring, size_bytes);
+            if (payload == NULL) {
+                ring_publish(ring);
+                wait_a_little(s->yield);
+                continue;
+            }
+            fill_record(payload, size_bytes, sent + i);
+            ring_push(ring, size_bytes, FRAME_RECORD, 0);
+            i++;
+        }
+        ring_publish(ring);
+        sent += batch;
+    }
+}
+
+static inline __attribute__((always_inline)) uint64_t consume_sized(const struct stream *s, struct ring_consumer *ring, uint32_t size_bytes)
+{
+    uint64_t sum = 0;
+    for (uint64_t seen = 0; seen < s->count;) {
+        uint64_t in_batch = 0;
+        struct ring_frame frame;
+        int code = WEIR_OK;
+        while (in_batch < s->batch && (code = ring_peek(ring, &frame)) == WEIR_OK) {
+            if (frame.size_bytes != size_bytes)
+                fail("a record of another size came");
+            sum += sum_record(frame.payload, size_bytes);
+            in_batch++;
+        }
+        if (code < 0)
+            fail("the ring was found damaged");
+        if (in_batch == 0)
+            wait_a_little(s->yield);
+        ring_release(ring);
+        seen += in_batch;
+    }
+    return sum;
+}
+
+static void produce(const struct stream *s, struct ring_producer *ring)
+{
+    switch (s->size_bytes) {
+    case 16: produce_sized(s, ring, 16); return;
+    case 64: produce_sized(s, ring, 64); return;
+    case 256: produce_sized(s, ring, 256); return;
+    case 1024: produce_sized(s, ring, 1024); return;
+    default: produce_sized(s, ring, s->size_bytes);
+    }
+}
+
+static uint64_t consume(const struct stream *s, struct ring_consumer *ring)
+{
+    switch (s->size_bytes) {
+    case 16: return consume_sized(s, ring, 16);
+    case 64: return consume_sized(s, ring, 64);
+    case 256: return consume_sized(s, ring, 256);
+    case 1024: return consume_sized(s, ring, 1024);
+    default: return consume_sized(s, ring, s->size_bytes);
+    }
+}
+
+static uint64_t expected_sum(uint32_t size_bytes, uint64_t count)
+{
+    uint64_t words = size_bytes / 8;
+    uint64_t numbers = count % 2 == 0 ? count / 2 * (count - 1) : (count - 1) / 2 * count; /* 0 + 1 + .. modulo 2^64 */
+    return numbers * words + words * (words - 1) / 2 * count;
+}
+
+static void consumer_process(const struct stream *s, struct shared *shared)
+{
+    struct weir_error err = {0};
+    struct ring_consumer ring;
+    check(ring_consumer_attach(&ring, s->ring_fd, &err), &err);
+    atomic_store(&shared->ready.word, 1);
+    shared->sum = consume(s, &ring);
+    shared->ended_ns = clock_monotonic_ns();
+    _exit(0);
+}
+
+static void wait_for_child(pid_t child)
+{
+    int status = 0;
+    if (waitpid(child, &status, 0) != child || status != 0)
+        fail("the other process failed");
+}
+
+static void run_stream(struct stream *s, struct shared *shared, const cpu_set_t *allowed)
+{
+    struct weir_error err = {0};
+    check(ring_create("bench", RING_BYTES, &s->ring_fd, &err), &err);
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        s->yield = !pin_to_nth_cpu(allowed, 1);
+        consumer_process(s, shared);
+    }
+    s->yield = !pin_to_nth_cpu(allowed, 0) || CPU_COUNT(allowed) < 2;
+    struct ring_producer ring;
+    check(ring_producer_attach(&ring, s->ring_fd, &err), &err);
+    while (atomic_load(&shared->ready.word) == 0)
+        sched_yield();
+    int64_t begun_ns = clock_monotonic_ns();
+    produce(s, &ring);
+    wait_for_child(child);
+    if (shared->sum != expected_sum(s->size_bytes, s->count))
+        fail("the consumer read something else than was written");
+    printf("%.3f\n", (double)s->count * 1e3 / (double)(shared->ended_ns - begun_ns));
+}
+
+/* ------------------------------------------------------------------------------------------------ round trips --- */
+
+enum way { ONE_LINE, TWO_LINES, TWO_RINGS };
+
+struct trip {
+    enum way way;
+    struct shared *shared;
+    struct ring_producer to;
+    struct ring_consumer from;
+    bool yield;
+};
+
+static void ring_send(struct trip *t, uint64_t number)
+{
+    void *payload;
+    while ((payload = ring_claim(&t->to, TRIP_BYTES)) == NULL)
+        wait_a_little(t->yield);
+    fill_record(payload, TRIP_BYTES, number);
+    ring_push(&t->to, TRIP_BYTES, FRAME_RECORD, 0);
+    ring_publish(&t->to);
+}
+
+static uint64_t ring_receive(struct trip *t)
+{
+    struct ring_frame frame;
+    int code;
+    while ((code = ring_peek(&t->from, &frame)) == WEIR_IDLE)
+        wait_a_little(t->yield);
+    if (code < 0)
+        fail("the ring was found damaged");
+    uint64_t sum = sum_record(frame.payload, TRIP_BYTES);
+    ring_release(&t->from);
+    return sum;
+}
+
+/* Ping writes odd numbers, pong answers with the next even one: into the same line, or into the other. */
+static void line_wait(struct trip *t, unsigned line, uint64_t number)
+{
+    while (atomic_load_explicit(&t->shared->lines[line].word, memory_order_acquire) != number)
+        wait_a_little(t->yield);
+}
+
+static void ping(struct trip *t, uint64_t trip_index)
+{
+    if (t->way == TWO_RINGS) {
+        ring_send(t, trip_index);
+        if (ring_receive(t) != trip_index * 8 + 28)
+            fail("another record came back");
+        return;
+    }
+    atomic_store_explicit(&t->shared->lines[0].word, 2 * trip_index + 1, memory_order_release);
+    line_wait(t, t->way == ONE_LINE ? 0 : 1, 2 * trip_index + 2);
+}
+
+static void pong(struct trip *t, uint64_t trip_index)
+{
+    if (t->way == TWO_RINGS) {
+        ring_send(t, (ring_receive(t) - 28) / 8);
+        return;
+    }
+    line_wait(t, 0, 2 * trip_index + 1);
+    atomic_store_explicit(&t->shared->lines[t->way == ONE_LINE ? 0 : 1].word, 2 * trip_index + 2, memory_order_release);
+}
+
+static int compare_int64(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Each trip's time; a clock read (about 20 ns) is in it, whatever the way. */
+static int64_t p50_of_trips(struct trip *t, uint64_t count)
+{
+    int64_t *times_ns = malloc(count * sizeof *times_ns);
+    if (times_ns == NULL)
+        fail("no memory");
+    for (uint64_t i = 0; i < count; i++) {
+        int64_t begun_ns = clock_monotonic_ns();
+        ping(t, i);
+        times_ns[i] = clock_monotonic_ns() - begun_ns;
+    }
+    qsort(times_ns, count, sizeof *times_ns, compare_int64);
+    int64_t p50_ns = times_ns[count / 2];
+    free(times_ns);
+    return p50_ns;
+}
+
+static void attach_both(struct trip *t, int to_fd, int from_fd)
+{
+    struct weir_error err = {0};
+    check(ring_producer_attach(&t->to, to_fd, &err), &err);
+    check(ring_consumer_attach(&t->from, from_fd, &err), &err);
+}
+
+static void run_trips(enum way way, uint64_t count, struct shared *shared, const cpu_set_t *allowed)
+{
+    struct weir_error err = {0};
+    struct trip trip = {.way = way, .shared = shared};
+    int there_fd, back_fd;
+    memset(shared, 0, sizeof *shared);
+    check(ring_create("there", RING_BYTES, &there_fd, &err), &err);
+    check(ring_create("back", RING_BYTES, &back_fd, &err), &err);
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        trip.yield = !pin_to_nth_cpu(allowed, 1);
+        attach_both(&trip, back_fd, there_fd);
+        for (uint64_t i = 0; i < count; i++)
+            pong(&trip, i);
+        _exit(0);
+    }
+    trip.yield = !pin_to_nth_cpu(allowed, 0) || CPU_COUNT(allowed) < 2;
+    attach_both(&trip, there_fd, back_fd);
+    int64_t p50_ns = p50_of_trips(&trip, count);
+    wait_for_child(child);
+    close(there_fd);
+    close(back_fd);
+    printf("%lld%c", (long long)p50_ns, way == TWO_RINGS ? '\n' : ' ');
+    fflush(stdout);
+}
+
+/* ------------------------------------------------------------------------------------------------ main ---------- */
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: ring_bench stream SIZE BATCH COUNT | ring_bench trip COUNT\n"
+                    "  SIZE in bytes, a multiple of 8 from 8 to %d; COUNT at least 1\n", WORDS_MAX * 8);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    cpu_set_t allowed;
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        fail("set-up");
+    if (argc == 5 && strcmp(argv[1], "stream") == 0) {
+        struct stream stream = {.size_bytes = (uint32_t)strtoul(argv[2], NULL, 10), .batch = strtoull(argv[3], NULL, 10),
+                                .count = strtoull(argv[4], NULL, 10)};
+        if (stream.size_bytes < 8 || stream.size_bytes % 8 != 0 || stream.size_bytes > WORDS_MAX * 8 || stream.batch == 0 || stream.count == 0)
+            return usage();
+        run_stream(&stream, shared, &allowed);
+        return 0;
+    }
+    uint64_t count = argc == 3 && strcmp(argv[1], "trip") == 0 ? strtoull(argv[2], NULL, 10) : 0;
+    if (count == 0)
+        return usage();
+    for (int way = ONE_LINE; way <= TWO_RINGS; way++)
+        run_trips((enum way)way, count, shared, &allowed);
+    return 0;
+}
