@@ -106,7 +106,7 @@ int help_command(const struct cli *cli, const struct arguments *arguments);
 void help_program(const struct cli *cli);
 void help_for_command(const struct cli *cli, const struct command *command);
 /* Behind help_for_command() of run: the parameters of one job. */
-void help_job_parameters(const struct weir_command_job *job);
+void help_job_parameters(const struct weir_command_job *given);
 /* Writes the pages of man1/ and the bash completion below `directory`, for the build. */
 int generate_files(const struct cli *cli, const char *directory, struct weir_error *err);
 

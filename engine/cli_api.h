@@ -59,7 +59,7 @@ struct run_observer {
  * (job_options_finish). observer may be NULL. SIGINT and SIGTERM stop the job with a final checkpoint, a second one at once.
  * WEIR_OK: the input ended or the job was stopped with its final checkpoint. WEIR_ECANCELLED: stopped at once.
  * WEIR_EBUSY: another instance runs on the directory. WEIR_EFAILED and others: the job failed. */
-int job_run(struct weir_job *job, const struct job_options *options, const struct run_observer *observer,
+int job_run(struct weir_job *graph, const struct job_options *options, const struct run_observer *observer,
             struct weir_error *err);
 
 #endif

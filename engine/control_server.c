@@ -281,8 +281,8 @@ size_t control_server_fill(struct control_server *server, struct pollfd *fds, si
         if (client->state == CLIENT_FREE)
             continue;
         /* While an answer is due only the client's end is of interest, which poll reports unasked. */
-        short events = client->state == CLIENT_READING && !client->line_ready ? POLLIN : client->state == CLIENT_WRITING ? POLLOUT : 0;
-        fds[used++] = (struct pollfd){.fd = client->fd, .events = events};
+        int events = client->state == CLIENT_READING && !client->line_ready ? POLLIN : client->state == CLIENT_WRITING ? POLLOUT : 0;
+        fds[used++] = (struct pollfd){.fd = client->fd, .events = (short)events};
     }
     if (used < capacity && server->accepting && free_slot(server) != NULL)
         fds[used++] = (struct pollfd){.fd = server->listen_fd, .events = POLLIN};

@@ -191,7 +191,7 @@ static int make_manifest(const struct coordinator *c, struct manifest **ret_mani
 /* A coordinator that was killed after its rename left a whole manifest: then there is nothing more to write. */
 static int write_manifest(struct coordinator *c, uint64_t *ret_bytes, struct weir_error *err)
 {
-    struct manifest *m;
+    struct manifest *m = NULL;
     if (c->state->manifest_attempt > 0) {
         /* Below id + 1: the manifest of this very checkpoint, if it is there; the directory is synced by this call. */
         int found = checkpoint_find_newest(&c->job->dir, c->state->checkpoint_id + 1, NULL, NULL, &m, err);

@@ -35,7 +35,7 @@ static int decode_record(struct task *task, struct task_input *in, const struct 
 static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, struct ring_frame *ret_control, bool *ret_has_control)
 {
     uint64_t count = 0;
-    struct ring_frame frame;
+    struct ring_frame frame = {0};
     while (count < max) {
         uint64_t pos = in->ring.tail;
         int code = ring_peek(&in->ring, &frame);

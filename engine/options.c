@@ -182,7 +182,7 @@ static int set_param(struct job_options *options, const char *text, struct weir_
         code = add_param(options, block, block + (equals - text) + 1, err);
     if (code != WEIR_OK)
         free(block);
-    return code;
+    return code; /* NOLINT(clang-analyzer-unix.Malloc): options.params owns the block */
 }
 
 static int set_value(struct job_options *options, const struct option *option, const char *text, struct weir_error *err)

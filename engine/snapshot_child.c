@@ -107,7 +107,8 @@ static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id)
     int code = task->has_state ? write_state(task, checkpoint_id, &err) : WEIR_OK;
     if (code == WEIR_OK)
         code = persist_sinks(task, &err);
-    KILL_POINT(h6);
+    if (!task->has_state) /* else snapshot_write() has it */
+        KILL_POINT(h6);
     acknowledge(task, checkpoint_id, code, &err);
     KILL_POINT(h7);
     _exit(0);

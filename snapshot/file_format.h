@@ -19,8 +19,9 @@
 #define PAGE_BYTES 4096u
 #define SNAPSHOT_HEADER_BYTES PAGE_BYTES
 #define SNAPSHOT_FOOTER_BYTES PAGE_BYTES
-#define SNAPSHOT_SEALED_BYTES (PAGE_BYTES - 8u) /* of header and footer: what the checksum in the last 8 bytes covers  \
-                                                 */
+#define SNAPSHOT_SEALED_BYTES                                                                                          \
+    (PAGE_BYTES - 8u) /* of header and footer: what the checksum in the last 8 bytes covers                            \
+                       */
 #define INDEX_ENTRY_BYTES 24u
 #define SNAPSHOT_BLOCKS_MAX (UINT64_C(1) << 32) /* block ids are 32 bits */
 

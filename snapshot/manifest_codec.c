@@ -15,7 +15,7 @@
 #define COMMITTABLE_BYTES_MIN 16u
 #define TRAILER_BYTES 8u
 #define TOP_BYTES_MIN 78u /* between head and operators, with both counts */
-#define HEAD_BYTES 24u /* magic, version, reserved, size */
+#define HEAD_BYTES 24u    /* magic, version, reserved, size */
 
 static void encode_operator(struct writer *w, const struct manifest_operator *op)
 {

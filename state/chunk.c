@@ -270,6 +270,8 @@ static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_err
     return back_pool(region, wanted - available, err);
 }
 
+int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err) { return back_fifo(region, err); }
+
 int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
     return reserve(region, (uint64_t)count + CHUNK_SPARE, err);

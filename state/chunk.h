@@ -188,6 +188,7 @@ static inline void *state_touch(struct chunk_region *region, uint64_t pos, size_
 }
 
 int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err);
+int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err);
 
 /* Physical chunks that can be taken without a system call. */
 static inline uint64_t chunk_available(const struct chunk_region *region)
@@ -204,6 +205,16 @@ static inline int chunk_reserve(struct chunk_region *region, uint32_t count, str
         region->header->marks.retire_tail + 1024 <= region->header->fifo_backed)
         return WEIR_OK;
     return chunk_reserve_slow(region, count, err);
+}
+
+/* The same for an operation that changes chunks and may free some, but makes none: without a live cut that takes no chunk at all, so it
+ * also works when the limit is reached. */
+static inline int chunk_reserve_writes(struct chunk_region *region, uint32_t count, struct weir_error *err)
+{
+    bool cut = region->header->cuts[0].live != 0;
+    if (!cut && region->header->marks.retire_tail + 1024 <= region->header->fifo_backed)
+        return WEIR_OK;
+    return cut ? chunk_reserve(region, count, err) : chunk_reserve_fifo(region, err);
 }
 
 /* A new logical chunk, all zero, from the reserved ones. The first one of an empty region is 0. */

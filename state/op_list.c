@@ -221,7 +221,7 @@ static void clear_step(struct op_state *op, const struct op_field *field, uint64
 int op_list_clear(struct op_state *op, const struct op_field *field, uint64_t row_pos, struct weir_error *err)
 {
     while (((const struct list_handle *)op_field_read(op, field, row_pos))->head != 0) {
-        int code = chunk_reserve(op->region, 2 * SLAB_FREE_CHUNKS + OP_STEP_CHUNKS, err);
+        int code = chunk_reserve_writes(op->region, 2 * SLAB_FREE_CHUNKS + OP_STEP_CHUNKS, err);
         if (code != WEIR_OK)
             return code;
         clear_step(op, field, row_pos);

@@ -407,7 +407,7 @@ int op_state_map_remove(struct op_state *op, unsigned state, const void *key, si
     uint32_t ref = find_entry(op, &handle, &(struct weir_bytes){key, key_bytes});
     if (ref == 0)
         return WEIR_END;
-    code = chunk_reserve(op->region, REMOVE_ENTRY_CHUNKS + TABLE_REMOVE_CHUNKS, err);
+    code = chunk_reserve_writes(op->region, REMOVE_ENTRY_CHUNKS + TABLE_REMOVE_CHUNKS, err);
     if (code == WEIR_OK)
         code = remove_entry(op, &at, ref, err);
     if (code == WEIR_OK && handle.count == 1)
@@ -422,7 +422,7 @@ int op_map_clear(struct op_state *op, const struct op_field *field, uint64_t row
         struct map_handle handle = read_handle(op, &at);
         if (handle.head == 0)
             return WEIR_OK;
-        int code = chunk_reserve(op->region, REMOVE_ENTRY_CHUNKS, err);
+        int code = chunk_reserve_writes(op->region, REMOVE_ENTRY_CHUNKS, err);
         if (code == WEIR_OK)
             code = remove_entry(op, &at, handle.head, err);
         if (code != WEIR_OK)

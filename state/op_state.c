@@ -183,7 +183,7 @@ int op_state_clear(struct op_state *op, unsigned state, struct weir_error *err)
     int code = op_row_find(op, field, &row_pos, err);
     if (code != WEIR_OK)
         return code == WEIR_END ? WEIR_OK : code;
-    code = chunk_reserve(op->region, OP_STEP_CHUNKS + TABLE_REMOVE_CHUNKS, err);
+    code = chunk_reserve_writes(op->region, OP_STEP_CHUNKS + TABLE_REMOVE_CHUNKS, err);
     if (code == WEIR_OK)
         code = clear_field(op, field, row_pos, err);
     if (code == WEIR_OK)
@@ -201,13 +201,13 @@ int op_state_clear_key(struct op_state *op, struct weir_error *err)
     for (uint32_t i = 0; i < op->state_count; i++) {
         if (op->fields[i].scope != WEIR_PER_KEY)
             continue;
-        code = chunk_reserve(op->region, OP_STEP_CHUNKS, err);
+        code = chunk_reserve_writes(op->region, OP_STEP_CHUNKS, err);
         if (code == WEIR_OK)
             code = clear_field(op, &op->fields[i], row_pos, err);
         if (code != WEIR_OK)
             return code;
     }
-    code = chunk_reserve(op->region, OP_STEP_CHUNKS + TABLE_REMOVE_CHUNKS, err);
+    code = chunk_reserve_writes(op->region, OP_STEP_CHUNKS + TABLE_REMOVE_CHUNKS, err);
     if (code == WEIR_OK)
         op_row_remove(op, row_pos);
     return code;

@@ -346,7 +346,7 @@ int op_state_timer_cancel(struct op_state *op, uint64_t id, struct weir_error *e
         return code;
     if (!find_row(op, id, &pos))
         return WEIR_END;
-    code = chunk_reserve(op->region, TIMER_STEP_CHUNKS, err);
+    code = chunk_reserve_writes(op->region, TIMER_STEP_CHUNKS, err);
     if (code != WEIR_OK)
         return code;
     disarm(op, ((const struct timer_row *)state_read(op->region, pos))->timer, pos);
@@ -408,7 +408,7 @@ int op_state_timer_pop(struct op_state *op, int64_t now_ms, uint64_t *ret_id, in
         struct heap_entry entry = heap_get(op, 0);
         if (entry.at_ms > now_ms)
             return WEIR_END;
-        int code = chunk_reserve(op->region, TIMER_STEP_CHUNKS, err);
+        int code = chunk_reserve_writes(op->region, TIMER_STEP_CHUNKS, err);
         if (code != WEIR_OK)
             return code;
         if (!first_fires(op, &entry))

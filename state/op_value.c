@@ -15,10 +15,15 @@ static uint64_t fixed_pos(const struct op_state *op, const struct op_field *fiel
     return field->out_of_line ? slab_pos(out_of_line_ref(op, field, row_pos)) : row_pos + field->offset;
 }
 
+static bool needs_place(const struct op_state *op, const struct op_field *field, uint64_t row_pos)
+{
+    return field->out_of_line && out_of_line_ref(op, field, row_pos) == 0;
+}
+
 /* New rows and cleared fields are zero, so only what lies out of line has to be made. */
 static void make_fixed(struct op_state *op, const struct op_field *field, uint64_t row_pos)
 {
-    if (field->out_of_line && out_of_line_ref(op, field, row_pos) == 0) {
+    if (needs_place(op, field, row_pos)) {
         uint32_t ref = slab_alloc(&op->slab, field->size_bytes);
         memset(slab_touch(&op->slab, ref, 0, field->size_bytes), 0, field->size_bytes);
         *(uint32_t *)op_field_touch(op, field, row_pos, sizeof ref) = ref;
@@ -45,7 +50,9 @@ void *op_state_value(struct op_state *op, unsigned state, struct weir_error *err
         return NULL;
     bool plain = field->made_bit == 0 && !field->out_of_line && chunk_is_written(op->region, state_pos_chunk(row_pos));
     if (__builtin_expect(!plain, 0)) {
-        code = chunk_reserve(op->region, slab_chunks_max(field->size_bytes) + OP_STEP_CHUNKS, err);
+        code = op_field_made(op, field, row_pos) && !needs_place(op, field, row_pos)
+                   ? chunk_reserve_writes(op->region, OP_STEP_CHUNKS, err)
+                   : chunk_reserve(op->region, slab_chunks_max(field->size_bytes) + OP_STEP_CHUNKS, err);
         if (code != WEIR_OK)
             return NULL;
         make_fixed(op, field, row_pos);
@@ -139,7 +146,7 @@ static int clear_varying(struct op_state *op, const struct op_field *field, uint
 {
     uint32_t ref = handle_ref(read_handle(op, field, row_pos));
     if (ref != 0) {
-        int code = chunk_reserve(op->region, slab_chunks_max(blob_size(&op->slab, ref)) + OP_STEP_CHUNKS, err);
+        int code = chunk_reserve_writes(op->region, SLAB_FREE_CHUNKS + OP_STEP_CHUNKS, err);
         if (code != WEIR_OK)
             return code;
         blob_free(&op->slab, ref);

@@ -506,7 +506,7 @@ static void merge_if_small(struct table *table, uint64_t hash, uint32_t bucket)
     if (head->next != 0 || head->count > table->count_max / 8)
         return;
     uint32_t buddy = directory_buddy(table, directory_position(table, hash), head->depth);
-    if (buddy == 0)
+    if (buddy == 0 || chunk_reserve(table->region, TABLE_REMOVE_CHUNKS, NULL) != WEIR_OK)
         return;
     const struct bucket *other = bucket_read(table, buddy);
     if (other->depth != head->depth || other->next != 0 || other->count > table->count_max / 4)

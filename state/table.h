@@ -69,7 +69,7 @@ bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn 
 /* A new row, for a key that has none: key (or hash) filled in, the rest zero. Fails with WEIR_ELIMIT, WEIR_ENOMEM, and then nothing is
  * there. Leaves CHUNK_SPARE chunks reserved. */
 int table_insert(struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos, struct weir_error *err);
-/* Takes the row out. TABLE_REMOVE_CHUNKS must be reserved. */
+/* Takes the row out. TABLE_REMOVE_CHUNKS must be reserved, by chunk_reserve_writes() at least. */
 #define TABLE_REMOVE_CHUNKS 6u
 void table_remove(struct table *table, uint64_t hash, uint64_t pos);
 

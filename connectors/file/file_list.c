@@ -50,8 +50,10 @@ static int add_file(struct weir_ctx *ctx, struct file_list *list, const char *pa
     else if (S_ISREG(st.st_mode))
         result = add(ctx, list, path, (uint64_t)st.st_size);
     else if (must_be_regular)
-        result = io_fail(ctx, WEIR_EINVAL, "the input %s is not a regular file: a file source reads nothing else; a pipe or a terminal "
-                         "can be read by the line source", path);
+        result = io_fail(ctx, WEIR_EINVAL,
+                         "the input %s is not a regular file: a file source reads nothing else; a pipe or a terminal "
+                         "can be read by the line source",
+                         path);
     close(fd);
     return result;
 }
@@ -76,7 +78,8 @@ static int add_directory(struct weir_ctx *ctx, struct file_list *list, const cha
     int result = WEIR_OK;
     for (int i = 0; i < count; i++) {
         char file[IO_PATH_BYTES];
-        int length = snprintf(file, sizeof(file), "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", names[i]->d_name);
+        int length =
+            snprintf(file, sizeof(file), "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", names[i]->d_name);
         if (result == WEIR_OK && length >= (int)sizeof(file))
             result = io_fail(ctx, WEIR_ELIMIT, "the input file %s has too long a name", names[i]->d_name);
         else if (result == WEIR_OK && is_regular(file))
@@ -258,7 +261,8 @@ static int check_whole_records(struct weir_ctx *ctx, const struct file_entry *e,
     uint64_t rest = e->size_bytes % record_bytes;
     if (rest == 0)
         return WEIR_OK;
-    return io_fail(ctx, WEIR_ECORRUPT, "the last record of the input file %s is incomplete: %llu of %u bytes at offset %llu", e->path,
+    return io_fail(ctx, WEIR_ECORRUPT,
+                   "the last record of the input file %s is incomplete: %llu of %u bytes at offset %llu", e->path,
                    (unsigned long long)rest, record_bytes, (unsigned long long)(e->size_bytes - rest));
 }
 

@@ -12,8 +12,10 @@ static int fail_truncated(struct weir_ctx *ctx, const struct file_reader *r, uin
 {
     uint64_t read_so_far = r->buffer_offset + r->used;
     uint64_t expected = r->size_expected > read_so_far ? r->size_expected : read_so_far;
-    return io_fail(ctx, WEIR_EIO, "the input file %s was truncated while the job reads it: it has %llu bytes where %llu are expected, "
-                   "and is read up to offset %llu", r->path, (unsigned long long)size_bytes, (unsigned long long)expected,
+    return io_fail(ctx, WEIR_EIO,
+                   "the input file %s was truncated while the job reads it: it has %llu bytes where %llu are expected, "
+                   "and is read up to offset %llu",
+                   r->path, (unsigned long long)size_bytes, (unsigned long long)expected,
                    (unsigned long long)file_reader_offset(r));
 }
 
@@ -33,10 +35,12 @@ int file_reader_check_name(struct weir_ctx *ctx, const struct file_reader *r)
     if (fstat(r->fd, &open_file) != 0)
         return io_fail_errno(ctx, errno, "cannot examine the input file %s", r->path);
     if (stat(r->path, &named) != 0)
-        return io_fail_errno(ctx, errno, "the input file %s was removed or renamed while the job reads it at offset %llu", r->path,
+        return io_fail_errno(ctx, errno,
+                             "the input file %s was removed or renamed while the job reads it at offset %llu", r->path,
                              (unsigned long long)file_reader_offset(r));
     if (named.st_dev != open_file.st_dev || named.st_ino != open_file.st_ino)
-        return io_fail(ctx, WEIR_EIO, "the input file %s was replaced by another one while the job reads it at offset %llu", r->path,
+        return io_fail(ctx, WEIR_EIO,
+                       "the input file %s was replaced by another one while the job reads it at offset %llu", r->path,
                        (unsigned long long)file_reader_offset(r));
     return WEIR_OK;
 }
@@ -88,7 +92,8 @@ int file_reader_fill(struct weir_ctx *ctx, struct file_reader *r)
         wanted = (size_t)(r->end - at);
     ssize_t n = io_pread_all(r->fd, r->buffer + rest, wanted, at);
     if (n < 0)
-        return io_fail_errno(ctx, errno, "cannot read the input file %s at offset %llu", r->path, (unsigned long long)at);
+        return io_fail_errno(ctx, errno, "cannot read the input file %s at offset %llu", r->path,
+                             (unsigned long long)at);
     r->used += (size_t)n;
     if (n > 0)
         return WEIR_OK;

@@ -1,8 +1,9 @@
 /*
  * file_sink.c - rows into part files that appear, whole, when their checkpoint commits.
  *
- * In the directory: part-<subtask>-<number><suffix> (finished: never touched again), .part-<subtask>-<number>.g<generation> (staged,
- * see io/staging.h) and .weir-owner (which operator of which job writes here: two would take each other's numbers).
+ * In the directory: part-<subtask>-<number><suffix> (finished: never touched again),
+ * .part-<subtask>-<number>.g<generation> (staged, see io/staging.h) and .weir-owner (which operator of which job writes
+ * here: two would take each other's numbers).
  */
 #include "connectors/io/io.h"
 #include "connectors/io/staging.h"
@@ -46,8 +47,10 @@ static int check_owner(struct weir_ctx *ctx, const struct staging *s, const char
     for (char *p = found; *p != '\0'; p++)
         if (*p == '\n')
             *p = ' ';
-    return io_fail(ctx, WEIR_EEXIST, "the directory %s is the output of another sink (%.150s): give each sink a directory of its own, or "
-                   "remove %s/" OWNER_NAME " where that one is done with", s->directory, found, s->directory);
+    return io_fail(ctx, WEIR_EEXIST,
+                   "the directory %s is the output of another sink (%.150s): give each sink a directory of its own, or "
+                   "remove %s/" OWNER_NAME " where that one is done with",
+                   s->directory, found, s->directory);
 }
 
 /* Looks first: a restart on a full disk has to get as far as abort(), which frees space. */
@@ -85,7 +88,8 @@ static bool parse_finished(const char *name, unsigned long *ret_subtask, unsigne
     return true;
 }
 
-/* What is there already must be older than the restored checkpoint: else records would be written twice, or a name would be taken. */
+/* What is there already must be older than the restored checkpoint: else records would be written twice, or a name
+ * would be taken. */
 static int check_finished_name(struct weir_ctx *ctx, const struct staging *s, const char *name)
 {
     unsigned long subtask;
@@ -93,12 +97,15 @@ static int check_finished_name(struct weir_ctx *ctx, const struct staging *s, co
     if (!parse_finished(name, &subtask, &number))
         return WEIR_OK;
     if (weir_restored_checkpoint(ctx) == 0)
-        return io_fail(ctx, WEIR_EEXIST, "the directory %s has finished part files already (%s), but the job starts from nothing: "
-                       "its output would be mixed with theirs; give an empty directory or move them away", s->directory, name);
+        return io_fail(ctx, WEIR_EEXIST,
+                       "the directory %s has finished part files already (%s), but the job starts from nothing: "
+                       "its output would be mixed with theirs; give an empty directory or move them away",
+                       s->directory, name);
     if (subtask == s->subtask && number >= s->next_number)
-        return io_fail(ctx, WEIR_EEXIST, "the finished part file %s/%s is newer than the restored checkpoint %llu: its records would be "
-                       "written twice; to go back to that checkpoint, move part-%u-%llu and later ones away first", s->directory,
-                       name, (unsigned long long)weir_restored_checkpoint(ctx), s->subtask,
+        return io_fail(ctx, WEIR_EEXIST,
+                       "the finished part file %s/%s is newer than the restored checkpoint %llu: its records would be "
+                       "written twice; to go back to that checkpoint, move part-%u-%llu and later ones away first",
+                       s->directory, name, (unsigned long long)weir_restored_checkpoint(ctx), s->subtask,
                        (unsigned long long)s->next_number);
     return WEIR_OK;
 }
@@ -160,7 +167,8 @@ static int prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable,
 static void finished_name(const struct staging *s, uint64_t number, char *ret_name)
 {
     const struct file_sink *self = (const struct file_sink *)s;
-    snprintf(ret_name, STAGING_NAME_BYTES, "%s-%u-%llu%s", s->prefix, s->subtask, (unsigned long long)number, self->suffix);
+    snprintf(ret_name, STAGING_NAME_BYTES, "%s-%u-%llu%s", s->prefix, s->subtask, (unsigned long long)number,
+             self->suffix);
 }
 
 static bool is_finished(const struct staging *s, uint64_t number)
@@ -185,8 +193,8 @@ static bool is_same_file(int directory_fd, const char *a, const char *b)
            st_a.st_ino == st_b.st_ino;
 }
 
-/* Never replaces a file. Where the file system cannot rename like that, a link and an unlink do it in two steps, and a kill
- * between them leaves both names to one inode. 0, or -1 with errno. */
+/* Never replaces a file. Where the file system cannot rename like that, a link and an unlink do it in two steps, and a
+ * kill between them leaves both names to one inode. 0, or -1 with errno. */
 static int rename_exclusive(int directory_fd, const char *from, const char *to)
 {
     if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0)
@@ -213,7 +221,8 @@ static int finish_part(struct weir_ctx *ctx, struct staging *s, uint64_t number,
         return WEIR_OK;
     }
     if (errno == EEXIST)
-        return io_fail(ctx, WEIR_EEXIST, "cannot commit %s/%s: a file that is not this job's has its final name %s: move it away",
+        return io_fail(ctx, WEIR_EEXIST,
+                       "cannot commit %s/%s: a file that is not this job's has its final name %s: move it away",
                        s->directory, staged, name);
     return io_fail_errno(ctx, errno, "cannot rename %s/%s to %s", s->directory, staged, name);
 }

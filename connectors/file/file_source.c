@@ -1,8 +1,8 @@
 /*
  * file_source.c - lines or fixed-size records of files, replayable by (file, offset).
  *
- * State 0 is this subtask's share of the files (file_list.h), fixed at the first start. State 1 is, for followed files only, how far each
- * of them is read; of the file being read, and in every other mode, the position says so.
+ * State 0 is this subtask's share of the files (file_list.h), fixed at the first start. State 1 is, for followed files
+ * only, how far each of them is read; of the file being read, and in every other mode, the position says so.
  */
 #include "connectors/file/file_list.h"
 #include "connectors/file/file_reader.h"
@@ -17,8 +17,8 @@
 
 #define BUFFER_BYTES (512u * 1024)
 #define LINE_BYTES_MAX_DEFAULT 65536u
-#define FOLLOW_MS 1000u        /* with inotify: only a safety net, for file systems that do not tell */
-#define FOLLOW_MS_BLIND 20u    /* without it */
+#define FOLLOW_MS 1000u     /* with inotify: only a safety net, for file systems that do not tell */
+#define FOLLOW_MS_BLIND 20u /* without it */
 
 enum { STATE_FILES, STATE_OFFSETS };
 
@@ -56,11 +56,11 @@ static int take_options(struct weir_ctx *ctx, struct weir_file_source_options *r
     if (given->format != WEIR_LINES && given->format != WEIR_BINARY)
         return io_fail(ctx, WEIR_EINVAL, "the file source has no format %d", (int)given->format);
     if (given->format == WEIR_BINARY && (given->record_bytes == 0 || given->record_bytes > WEIR_RECORD_BYTES_MAX))
-        return io_fail(ctx, WEIR_EINVAL, "record_bytes is %u: binary records of %s have 1 to %u bytes", given->record_bytes,
-                       given->path, WEIR_RECORD_BYTES_MAX);
+        return io_fail(ctx, WEIR_EINVAL, "record_bytes is %u: binary records of %s have 1 to %u bytes",
+                       given->record_bytes, given->path, WEIR_RECORD_BYTES_MAX);
     if (given->line_bytes_max > WEIR_RECORD_BYTES_MAX)
-        return io_fail(ctx, WEIR_EINVAL, "line_bytes_max is %u: lines of %s have at most %u bytes", given->line_bytes_max,
-                       given->path, WEIR_RECORD_BYTES_MAX);
+        return io_fail(ctx, WEIR_EINVAL, "line_bytes_max is %u: lines of %s have at most %u bytes",
+                       given->line_bytes_max, given->path, WEIR_RECORD_BYTES_MAX);
     *ret_options = *given;
     if (ret_options->line_bytes_max == 0)
         ret_options->line_bytes_max = LINE_BYTES_MAX_DEFAULT;
@@ -70,7 +70,8 @@ static int take_options(struct weir_ctx *ctx, struct weir_file_source_options *r
 /* A reader's buffer takes the longest line twice: one that is being completed, and more behind it. */
 static int make_buffer(struct weir_ctx *ctx, struct file_source *self)
 {
-    size_t unit = self->options.format == WEIR_BINARY ? self->options.record_bytes : (size_t)self->options.line_bytes_max + 2;
+    size_t unit =
+        self->options.format == WEIR_BINARY ? self->options.record_bytes : (size_t)self->options.line_bytes_max + 2;
     size_t capacity = unit * 2 > BUFFER_BYTES ? unit * 2 : BUFFER_BYTES;
     self->reader.capacity = capacity - capacity % (self->options.format == WEIR_BINARY ? unit : 1);
     self->reader.buffer = malloc(self->reader.capacity);
@@ -103,16 +104,18 @@ static int restore_files(struct weir_ctx *ctx, struct file_source *self, const v
         return WEIR_OK;
     }
     if (position_bytes != sizeof(p))
-        return io_fail(ctx, WEIR_ECORRUPT, "the position of the file source takes %zu bytes, not %zu", sizeof(p), position_bytes);
+        return io_fail(ctx, WEIR_ECORRUPT, "the position of the file source takes %zu bytes, not %zu", sizeof(p),
+                       position_bytes);
     memcpy(&p, position, sizeof(p));
     if (p.index > self->list.count || (p.index < self->list.count && p.offset < self->list.entries[p.index].begin))
         return io_fail(ctx, WEIR_ECORRUPT, "the position of the file source is damaged: file %llu of %zu, offset %llu",
                        (unsigned long long)p.index, self->list.count, (unsigned long long)p.offset);
     if (p.index < self->list.count && self->options.format == WEIR_BINARY &&
         (p.offset - self->list.entries[p.index].begin) % self->options.record_bytes != 0)
-        return io_fail(ctx, WEIR_EMISMATCH, "the checkpoint was taken with records of another size than %u bytes: offset %llu of %s is "
-                       "inside one", self->options.record_bytes, (unsigned long long)p.offset,
-                       self->list.entries[p.index].path);
+        return io_fail(ctx, WEIR_EMISMATCH,
+                       "the checkpoint was taken with records of another size than %u bytes: offset %llu of %s is "
+                       "inside one",
+                       self->options.record_bytes, (unsigned long long)p.offset, self->list.entries[p.index].path);
     self->index = (size_t)p.index;
     self->offset = p.offset;
     return WEIR_OK;
@@ -178,8 +181,8 @@ static int open_source(struct weir_ctx *ctx, const void *position, size_t positi
 
 /* ------------------------------------------------------------------------------------------------- reading ------- */
 
-/* Emits up to *records_max lines that begin before `limit`. WEIR_OK: as many as were asked for; WEIR_END: no further whole line in the file or
- * range; *records_max counts down. */
+/* Emits up to *records_max lines that begin before `limit`. WEIR_OK: as many as were asked for; WEIR_END: no further
+ * whole line in the file or range; *records_max counts down. */
 static int emit_lines(struct weir_ctx *ctx, struct file_source *self, uint32_t *records_max)
 {
     struct file_reader *r = &self->reader;
@@ -201,7 +204,8 @@ static int emit_lines(struct weir_ctx *ctx, struct file_source *self, uint32_t *
         if (line_end != NULL && size > 0 && line[size - 1] == '\r')
             size--;
         if (size > self->options.line_bytes_max)
-            return io_fail(ctx, WEIR_ELIMIT, "a line of the input file %s is longer than %u bytes (line_bytes_max), at offset %llu",
+            return io_fail(ctx, WEIR_ELIMIT,
+                           "a line of the input file %s is longer than %u bytes (line_bytes_max), at offset %llu",
                            r->path, self->options.line_bytes_max, (unsigned long long)file_reader_offset(r));
         int result = weir_emit(ctx, 0, line, size);
         if (result != WEIR_OK)
@@ -240,7 +244,8 @@ static int emit_records(struct weir_ctx *ctx, struct file_source *self, uint32_t
 
 static int emit_some(struct weir_ctx *ctx, struct file_source *self, uint32_t *records_max)
 {
-    return self->options.format == WEIR_LINES ? emit_lines(ctx, self, records_max) : emit_records(ctx, self, records_max);
+    return self->options.format == WEIR_LINES ? emit_lines(ctx, self, records_max)
+                                              : emit_records(ctx, self, records_max);
 }
 
 static int open_next(struct weir_ctx *ctx, struct file_source *self, size_t index)

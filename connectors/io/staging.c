@@ -207,8 +207,11 @@ int staging_prepare(struct weir_ctx *ctx, struct staging *s, void *committable, 
         *ret_size_bytes = 0;
         return WEIR_OK;
     }
-    struct committable c = {.magic = COMMITTABLE_MAGIC, .subtask = s->subtask, .generation = s->generation,
-                            .first = s->first_uncommitted, .last = s->next_number - 1};
+    struct committable c = {.magic = COMMITTABLE_MAGIC,
+                            .subtask = s->subtask,
+                            .generation = s->generation,
+                            .first = s->first_uncommitted,
+                            .last = s->next_number - 1};
     memcpy(committable, &c, sizeof(c));
     *ret_size_bytes = sizeof(c);
     return WEIR_OK;
@@ -252,8 +255,10 @@ static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t
     char failed[STAGING_NAME_BYTES + sizeof(FAILED_SUFFIX)];
     snprintf(failed, sizeof(failed), "%s" FAILED_SUFFIX, name);
     if (faccessat(s->directory_fd, failed, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return io_fail(ctx, WEIR_EIO, "the part file %s/%s could not be synced earlier, so its bytes cannot be relied on: "
-                       "they are made again after a restart from the last checkpoint", s->directory, name);
+        return io_fail(ctx, WEIR_EIO,
+                       "the part file %s/%s could not be synced earlier, so its bytes cannot be relied on: "
+                       "they are made again after a restart from the last checkpoint",
+                       s->directory, name);
     if (finished(s, number))
         return WEIR_OK;
     return io_fail(ctx, WEIR_ENOENT, "the part file %s/%s is gone before its commit: it was removed by somebody else",

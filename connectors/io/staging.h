@@ -1,20 +1,20 @@
 /*
  * staging.h - rows in hidden part files that become visible at a commit: what the file sink and the stdout sink share.
  *
- * One `struct staging` belongs to one sink instance. Rows go into a private buffer of STAGING_BUFFER_BYTES, and from there into
- * the staged file .<prefix>-<subtask>-<number>.g<generation>, made with O_EXCL below the directory's descriptor: a fresh
- * inode for every attempt, so that nothing a dead process started can end up in a file of a living one. Bytes are handed to the
- * kernel when the buffer is full and at prepare, not at the end of each batch: what is not prepared is thrown away and made again by
- * the replay anyway.
+ * One `struct staging` belongs to one sink instance. Rows go into a private buffer of STAGING_BUFFER_BYTES, and from
+ * there into the staged file .<prefix>-<subtask>-<number>.g<generation>, made with O_EXCL below the directory's
+ * descriptor: a fresh inode for every attempt, so that nothing a dead process started can end up in a file of a living
+ * one. Bytes are handed to the kernel when the buffer is full and at prepare, not at the end of each batch: what is not
+ * prepared is thrown away and made again by the replay anyway.
  *
- * Numbers count up per subtask for ever. The next one is per-operator state (staging_states), changed when a part is begun, so
- * that it does not matter whether the cut is taken before or after prepare().
+ * Numbers count up per subtask for ever. The next one is per-operator state (staging_states), changed when a part is
+ * begun, so that it does not matter whether the cut is taken before or after prepare().
  *
- * A committable names all numbers from the first that was not committed when it was made: what a failed checkpoint had prepared is
- * committed with the next. Committing is idempotent, number by number.
+ * A committable names all numbers from the first that was not committed when it was made: what a failed checkpoint had
+ * prepared is committed with the next. Committing is idempotent, number by number.
  *
- * A staged file whose sync failed is renamed to <name>.failed by the snapshot child and never synced again (the kernel reports a
- * lost write once): every checkpoint that needs it fails, until a restore writes its records anew.
+ * A staged file whose sync failed is renamed to <name>.failed by the snapshot child and never synced again (the kernel
+ * reports a lost write once): every checkpoint that needs it fails, until a restore writes its records anew.
  */
 #ifndef WEIR_CONNECTORS_IO_STAGING_H
 #define WEIR_CONNECTORS_IO_STAGING_H
@@ -30,12 +30,12 @@ extern const struct weir_state staging_states[];
 #define STAGING_STATE_COUNT 1
 
 struct staging;
-/* Makes the staged part visible. Called for every number of a committable, also when that was done before (then the staged
- * file is missing). WEIR_OK or a failure. */
+/* Makes the staged part visible. Called for every number of a committable, also when that was done before (then the
+ * staged file is missing). WEIR_OK or a failure. */
 typedef int (*staging_finish_fn)(struct weir_ctx *ctx, struct staging *s, uint64_t number, const char *staged_name);
 
-/* A closed part that no commit has reached yet. Its descriptor stays open, so that the kernel keeps the inode and with it the memory
- * of a failed write-back until the snapshot child has synced it. */
+/* A closed part that no commit has reached yet. Its descriptor stays open, so that the kernel keeps the inode and with
+ * it the memory of a failed write-back until the snapshot child has synced it. */
 struct staging_pin {
     uint64_t number;
     int fd;
@@ -61,8 +61,8 @@ struct staging {
     unsigned pin_count;
 };
 
-/* Reads the state and allocates; the caller has set directory_fd (which is the staging's from now on), directory, prefix, roll_bytes and
- * format. */
+/* Reads the state and allocates; the caller has set directory_fd (which is the staging's from now on), directory,
+ * prefix, roll_bytes and format. */
 int staging_open(struct weir_ctx *ctx, struct staging *s);
 void staging_close(struct staging *s);
 
@@ -70,13 +70,14 @@ void staging_close(struct staging *s);
 int staging_write(struct weir_ctx *ctx, struct staging *s, const struct weir_record *records, size_t count);
 /* The three phases and the clean-up, as in struct weir_sink. */
 int staging_prepare(struct weir_ctx *ctx, struct staging *s, void *committable, size_t *ret_size_bytes);
-/* `finished` tells whether a number whose staged file is missing was committed meanwhile (by the task, while its child syncs). */
+/* `finished` tells whether a number whose staged file is missing was committed meanwhile (by the task, while its child
+ * syncs). */
 int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
                     bool (*finished)(const struct staging *s, uint64_t number));
 int staging_commit(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
                    staging_finish_fn finish);
-/* Removes every staged file of this subtask; never a finished one, one of another subtask, or a file of another name. To be called
- * after the commits of the restored checkpoint. */
+/* Removes every staged file of this subtask; never a finished one, one of another subtask, or a file of another name.
+ * To be called after the commits of the restored checkpoint. */
 int staging_abort(struct weir_ctx *ctx, struct staging *s);
 
 #endif

@@ -24,7 +24,8 @@ uint64_t journal_checksum(const struct journal_entry_header *header, const void 
     return XXH3_64bits_withSeed(header, offsetof(struct journal_entry_header, checksum), seed);
 }
 
-int journal_fail_corrupt(struct weir_ctx *ctx, const struct journal *j, uint64_t sequence, uint64_t offset, const char *what)
+int journal_fail_corrupt(struct weir_ctx *ctx, const struct journal *j, uint64_t sequence, uint64_t offset,
+                         const char *what)
 {
     char name[JOURNAL_NAME_BYTES];
     journal_name(sequence, name);
@@ -32,7 +33,8 @@ int journal_fail_corrupt(struct weir_ctx *ctx, const struct journal *j, uint64_t
                    (unsigned long long)offset, what);
 }
 
-static int fail_segment(struct weir_ctx *ctx, const struct journal *j, const struct journal_segment *s, const char *what)
+static int fail_segment(struct weir_ctx *ctx, const struct journal *j, const struct journal_segment *s,
+                        const char *what)
 {
     int saved = errno;
     char name[JOURNAL_NAME_BYTES];
@@ -58,10 +60,11 @@ static int seek_position(struct weir_ctx *ctx, struct journal *j, uint64_t posit
 {
     uint64_t first = j->count > 0 ? j->segments[0].start : 0;
     if (position < first || position > j->end)
-        return io_fail(ctx, WEIR_ECORRUPT, "the journal in %s holds the input from byte %llu to %llu, and byte %llu is needed: %s", j->directory,
-                       (unsigned long long)first, (unsigned long long)j->end, (unsigned long long)position,
-                       position < first ? "its beginning was freed after a checkpoint; remove the journal to start from nothing"
-                                        : "a part of it was lost");
+        return io_fail(
+            ctx, WEIR_ECORRUPT, "the journal in %s holds the input from byte %llu to %llu, and byte %llu is needed: %s",
+            j->directory, (unsigned long long)first, (unsigned long long)j->end, (unsigned long long)position,
+            position < first ? "its beginning was freed after a checkpoint; remove the journal to start from nothing"
+                             : "a part of it was lost");
     while (j->read_index + 1 < j->count && j->segments[j->read_index].end <= position)
         j->read_index++;
     j->read_from = position;
@@ -74,8 +77,10 @@ int journal_open(struct weir_ctx *ctx, struct journal *j, uint64_t bytes_max, ui
 {
     j->write_fd = j->read_fd = -1;
     j->bytes_max = bytes_max;
-    j->segment_bytes = bytes_max / SEGMENTS_IN_JOURNAL < SEGMENT_BYTES_MAX ? bytes_max / SEGMENTS_IN_JOURNAL : SEGMENT_BYTES_MAX;
-    j->entry_bytes_max = j->segment_bytes / 4 < JOURNAL_ENTRY_BYTES_MAX ? (size_t)j->segment_bytes / 4 : JOURNAL_ENTRY_BYTES_MAX;
+    j->segment_bytes =
+        bytes_max / SEGMENTS_IN_JOURNAL < SEGMENT_BYTES_MAX ? bytes_max / SEGMENTS_IN_JOURNAL : SEGMENT_BYTES_MAX;
+    j->entry_bytes_max =
+        j->segment_bytes / 4 < JOURNAL_ENTRY_BYTES_MAX ? (size_t)j->segment_bytes / 4 : JOURNAL_ENTRY_BYTES_MAX;
     read_boot_id(j->boot_id);
     int result = io_open_job_directory(ctx, j->directory, &j->directory_fd);
     if (result == WEIR_OK && j->directory_fd < 0)
@@ -140,9 +145,10 @@ static int read_header(struct weir_ctx *ctx, struct journal *j, struct journal_e
     ssize_t n = io_pread_all(j->read_fd, ret_header, sizeof(*ret_header), j->read_offset);
     if (n < 0)
         return fail_segment(ctx, j, s, "read");
-    if ((size_t)n != sizeof(*ret_header) || ret_header->magic != JOURNAL_ENTRY_MAGIC || ret_header->offset != j->read_stream ||
-        ret_header->length > JOURNAL_ENTRY_BYTES_MAX)
-        return journal_fail_corrupt(ctx, j, s->sequence, j->read_offset, "there is no entry that follows on the one before");
+    if ((size_t)n != sizeof(*ret_header) || ret_header->magic != JOURNAL_ENTRY_MAGIC ||
+        ret_header->offset != j->read_stream || ret_header->length > JOURNAL_ENTRY_BYTES_MAX)
+        return journal_fail_corrupt(ctx, j, s->sequence, j->read_offset,
+                                    "there is no entry that follows on the one before");
     return WEIR_OK;
 }
 
@@ -198,7 +204,9 @@ static int begin_segment(struct weir_ctx *ctx, struct journal *j, const struct l
     int result = grow(ctx, j);
     if (result != WEIR_OK)
         return result;
-    struct journal_segment s = {.sequence = j->count > 0 ? j->segments[j->count - 1].sequence + 1 : 1, .start = j->end, .end = j->end,
+    struct journal_segment s = {.sequence = j->count > 0 ? j->segments[j->count - 1].sequence + 1 : 1,
+                                .start = j->end,
+                                .end = j->end,
                                 .file_bytes = JOURNAL_HEADER_BYTES};
     struct journal_segment_header header = {.magic = "WEIRJNL", .start = j->end, .identity = input->identity};
     header.magic[7] = '1';
@@ -209,7 +217,8 @@ static int begin_segment(struct weir_ctx *ctx, struct journal *j, const struct l
     int fd = openat(j->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_segment(ctx, j, &s, "make");
-    if (io_pwrite_all(fd, &header, sizeof(header), 0) != sizeof(header) || fdatasync(fd) != 0 || fsync(j->directory_fd) != 0) {
+    if (io_pwrite_all(fd, &header, sizeof(header), 0) != sizeof(header) || fdatasync(fd) != 0 ||
+        fsync(j->directory_fd) != 0) {
         result = fail_segment(ctx, j, &s, "write");
         close(fd);
         return result;
@@ -233,7 +242,8 @@ static int ready_segment(struct weir_ctx *ctx, struct journal *j, const struct l
 static int end_entry(struct weir_ctx *ctx, struct journal *j, uint32_t flags, const void *payload, size_t length)
 {
     struct journal_segment *s = &j->segments[j->count - 1];
-    struct journal_entry_header header = {.magic = JOURNAL_ENTRY_MAGIC, .flags = flags, .length = length, .offset = j->end};
+    struct journal_entry_header header = {
+        .magic = JOURNAL_ENTRY_MAGIC, .flags = flags, .length = length, .offset = j->end};
     header.checksum = journal_checksum(&header, payload);
     if (io_pwrite_all(j->write_fd, &header, sizeof(header), s->file_bytes) != sizeof(header))
         return fail_segment(ctx, j, s, "write");
@@ -257,7 +267,8 @@ int journal_mark(struct weir_ctx *ctx, struct journal *j, const struct line_inpu
 }
 
 /* Input that the kernel cannot move by itself passes through the buffer. */
-static int copy_payload(struct weir_ctx *ctx, struct journal *j, const struct line_input *input, void *buffer, size_t *ret_length)
+static int copy_payload(struct weir_ctx *ctx, struct journal *j, const struct line_input *input, void *buffer,
+                        size_t *ret_length)
 {
     const struct journal_segment *s = &j->segments[j->count - 1];
     size_t length = 0;
@@ -270,7 +281,8 @@ static int copy_payload(struct weir_ctx *ctx, struct journal *j, const struct li
     return WEIR_OK;
 }
 
-static int move_payload(struct weir_ctx *ctx, struct journal *j, const struct line_input *input, void *buffer, size_t *ret_length)
+static int move_payload(struct weir_ctx *ctx, struct journal *j, const struct line_input *input, void *buffer,
+                        size_t *ret_length)
 {
     const struct journal_segment *s = &j->segments[j->count - 1];
     const uint64_t at = s->file_bytes + sizeof(struct journal_entry_header);

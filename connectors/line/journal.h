@@ -1,17 +1,19 @@
 /*
  * journal.h - the bytes of an input that cannot be replayed, durable before any record is made of them.
  *
- * Files journal-<sequence> in connectors/<operator>/ of the job's directory. Little-endian. A segment is a header of 64 bytes and
- * entries, each at a multiple of 32 bytes: 32 bytes of header, then `length` bytes of input as they came (not lines: an entry may end in
- * the middle of one). Stream offsets count input bytes from the first one ever; gaps in them do not exist.
+ * Files journal-<sequence> in connectors/<operator>/ of the job's directory. Little-endian. A segment is a header of 64
+ * bytes and entries, each at a multiple of 32 bytes: 32 bytes of header, then `length` bytes of input as they came (not
+ * lines: an entry may end in the middle of one). Stream offsets count input bytes from the first one ever; gaps in them
+ * do not exist.
  *
  * Order: payload into the file, entry header, fdatasync, only then may a record be emitted. So:
- *   killed while the payload is written   the entry's header is zero; the payload is in the page cache, taken from a pipe by splice(2)
- *                                         and nowhere else: the next process writes the header and keeps it
- *   power cut before fdatasync            the last entry may be torn: another boot id in the segment's header, so it is cut off if its
- *                                         checksum does not hold; nothing was emitted of it
- *   anything else that fails its check    WEIR_ECORRUPT with the file and the offset
- * Every process begins a segment of its own: no file is written by two.
+ *   killed while the payload is written - the entry's header is zero. The payload is in the page cache, taken from a pipe
+ *       by splice(2) and nowhere else: the next process writes the header and keeps it.
+ *   power cut before fdatasync - the last entry may be torn. The segment's header has another boot id, so the entry is
+ *       cut off if its checksum does not hold; nothing was emitted of it.
+ *   anything else that fails its check - WEIR_ECORRUPT with the file and the offset.
+ *
+ * Every process begins a segment of its own; only what the last one left unfinished is written by its successor.
  */
 #ifndef WEIR_CONNECTORS_LINE_JOURNAL_H
 #define WEIR_CONNECTORS_LINE_JOURNAL_H
@@ -23,7 +25,8 @@
 #include <stdint.h>
 
 #define JOURNAL_BOOT_ID_BYTES 36
-#define JOURNAL_ENTRY_BYTES_MAX ((size_t)256 * 1024) /* payload of one entry; what a caller's buffer must have room for */
+#define JOURNAL_ENTRY_BYTES_MAX \
+    ((size_t)256 * 1024) /* payload of one entry; what a caller's buffer must have room for */
 
 enum journal_flags {
     JOURNAL_END = 1,  /* the input ended here, for good */
@@ -31,8 +34,8 @@ enum journal_flags {
 };
 
 struct journal_segment_header {
-    char magic[8]; /* "WEIRJNL1" */
-    uint64_t start; /* stream offset of the first byte */
+    char magic[8];     /* "WEIRJNL1" */
+    uint64_t start;    /* stream offset of the first byte */
     uint64_t identity; /* line_input.identity */
     char boot_id[JOURNAL_BOOT_ID_BYTES];
     uint32_t checksum; /* the low half of XXH3 of what precedes */
@@ -75,15 +78,16 @@ struct journal {
     uint64_t read_from; /* what lies before is skipped */
 };
 
-/* Opens or makes the journal, mends its tail, and gets ready to read from `position`. Fails with WEIR_ECORRUPT where the journal does not reach from
- * `position` on. Blocks. */
+/* Opens or makes the journal, mends its tail, and gets ready to read from `position`. Fails with WEIR_ECORRUPT where
+ * the journal does not reach from `position` on. Blocks. */
 int journal_open(struct weir_ctx *ctx, struct journal *j, uint64_t bytes_max, uint64_t position);
 void journal_close(struct journal *j);
 
-/* The next entry that was there at journal_open(): its bytes from `position` on, checked, and its flags. WEIR_END behind the last. */
+/* The next entry that was there at journal_open(): its bytes from `position` on, checked, and its flags. WEIR_END
+ * behind the last. */
 int journal_read(struct weir_ctx *ctx, struct journal *j, void *buffer, size_t *ret_size_bytes, uint32_t *ret_flags);
-/* Takes what the input has, makes it durable and gives it. WEIR_IDLE: it has nothing; WEIR_END: it ended, and that is durable. Only behind
- * the last entry. Blocks while the disk syncs. */
+/* Takes what the input has, makes it durable and gives it. WEIR_IDLE: it has nothing; WEIR_END: it ended, and that is
+ * durable. Only behind the last entry. Blocks while the disk syncs. */
 int journal_append(struct weir_ctx *ctx, struct journal *j, const struct line_input *input, void *buffer,
                    size_t *ret_size_bytes);
 /* An entry of flags alone. */
@@ -101,7 +105,8 @@ void journal_name(uint64_t sequence, char *ret_name); /* JOURNAL_NAME_BYTES */
 #define JOURNAL_ALIGNMENT 32u
 #define JOURNAL_ENTRY_MAGIC 0x314a4e4cu
 uint64_t journal_checksum(const struct journal_entry_header *header, const void *payload);
-int journal_fail_corrupt(struct weir_ctx *ctx, const struct journal *j, uint64_t sequence, uint64_t offset, const char *what);
+int journal_fail_corrupt(struct weir_ctx *ctx, const struct journal *j, uint64_t sequence, uint64_t offset,
+                         const char *what);
 /* Behind the entry at `offset`: where the next one goes. */
 static inline uint64_t journal_next_offset(uint64_t offset, uint64_t length)
 {

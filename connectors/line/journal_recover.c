@@ -1,4 +1,5 @@
-/* journal_recover.c - finds the segments of a journal, and mends the last one: the only one that a dead process can have left unfinished. */
+/* journal_recover.c - finds the segments of a journal, and mends the last one: the only one that a dead process can
+ * have left unfinished. */
 #include "connectors/line/journal.h"
 
 #define XXH_INLINE_ALL

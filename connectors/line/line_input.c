@@ -62,8 +62,8 @@ static int open_unix(struct weir_ctx *ctx, const char *path, struct line_input *
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof(address.sun_path))
-        return io_fail(ctx, WEIR_EINVAL, "the address unix:%s has a path of %zu bytes: 1 to %zu are possible", path, length,
-                       sizeof(address.sun_path) - 1);
+        return io_fail(ctx, WEIR_EINVAL, "the address unix:%s has a path of %zu bytes: 1 to %zu are possible", path,
+                       length, sizeof(address.sun_path) - 1);
     memcpy(address.sun_path, path, length + 1);
     input->fd = connect_to((const struct sockaddr *)&address, sizeof(address));
     return input->fd >= 0 ? WEIR_OK : io_fail_errno(ctx, errno, "cannot connect to unix:%s", path);
@@ -120,7 +120,8 @@ int line_input_open(struct weir_ctx *ctx, const char *address, struct line_input
     } else if (strncmp(address, "tcp:", 4) == 0) {
         result = open_tcp(ctx, address + 4, &input);
     } else {
-        result = io_fail(ctx, WEIR_EINVAL, "the address \"%s\" of the line source is none of \"-\", unix:PATH, tcp:HOST:PORT", address);
+        result = io_fail(ctx, WEIR_EINVAL,
+                         "the address \"%s\" of the line source is none of \"-\", unix:PATH, tcp:HOST:PORT", address);
     }
     if (result == WEIR_OK)
         *ret_input = input;
@@ -136,7 +137,10 @@ void line_input_close(struct line_input *input)
 
 /* ------------------------------------------------------------------------------------------------- reading ------- */
 
-static int fail_reading(struct weir_ctx *ctx) { return io_fail_errno(ctx, errno, "cannot read from the line source's input"); }
+static int fail_reading(struct weir_ctx *ctx)
+{
+    return io_fail_errno(ctx, errno, "cannot read from the line source's input");
+}
 
 /* Whether a read would return at once; a closed pipe does. */
 static bool is_ready(const struct line_input *input)

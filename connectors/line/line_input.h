@@ -1,8 +1,8 @@
 /*
  * line_input.h - where the bytes of a line source come from: standard input, a Unix or a TCP connection.
  *
- * Reading never blocks; standard input is not switched to non-blocking for that (its open file is shared with the user's terminal
- * and shell): it is asked with poll(2) first.
+ * Reading never blocks; standard input is not switched to non-blocking for that (its open file is shared with the
+ * user's terminal and shell): it is asked with poll(2) first.
  */
 #ifndef WEIR_CONNECTORS_LINE_LINE_INPUT_H
 #define WEIR_CONNECTORS_LINE_LINE_INPUT_H
@@ -20,7 +20,8 @@ struct line_input {
     int fd; /* -1: none */
     enum line_input_kind kind;
     bool is_own;       /* to be closed */
-    uint64_t identity; /* the same number: the same pipe or file, so that its bytes go on where they stopped. 0: never the same */
+    uint64_t identity; /* the same number: the same pipe or file, so that its bytes go on where they stopped. 0: never
+                          the same */
 };
 
 /* Checks "-", "unix:PATH" or "tcp:HOST:PORT" and connects. May block, up to 10 s for each address of the host. */
@@ -30,8 +31,8 @@ void line_input_close(struct line_input *input);
 /* Up to size_bytes at once. WEIR_OK and the count; WEIR_IDLE: nothing now; WEIR_END: the sender has closed. */
 int line_input_read(struct weir_ctx *ctx, const struct line_input *input, void *buffer, size_t size_bytes,
                     size_t *ret_size_bytes);
-/* The same from a pipe or file straight into `fd` at `offset`: bytes that are taken from the input are in the file then, even if
- * the process is killed in the middle. WEIR_EUNSUPPORTED: this input cannot (nothing was taken). */
+/* The same from a pipe or file straight into `fd` at `offset`: bytes that are taken from the input are in the file
+ * then, even if the process is killed in the middle. WEIR_EUNSUPPORTED: this input cannot (nothing was taken). */
 int line_input_move(struct weir_ctx *ctx, const struct line_input *input, int fd, uint64_t offset, size_t size_bytes,
                     size_t *ret_size_bytes);
 

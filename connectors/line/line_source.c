@@ -1,8 +1,8 @@
 /*
  * line_source.c - lines of standard input or of a connection.
  *
- * Without a journal what is in flight at a crash is lost, and the position is only a count. With one (journal.h), records are made of what the
- * journal holds, and the position is an offset into it.
+ * Without a journal what is in flight at a crash is lost, and the position is only a count. With one (journal.h),
+ * records are made of what the journal holds, and the position is an offset into it.
  */
 #include "connectors/io/io.h"
 #include "connectors/line/journal.h"
@@ -46,8 +46,8 @@ static int take_options(struct weir_ctx *ctx, struct weir_line_source_options *r
     if (given == NULL || given->address == NULL)
         return io_fail(ctx, WEIR_EINVAL, "the line source has no address: \"-\", unix:PATH or tcp:HOST:PORT");
     if (weir_subtask_count(ctx) != 1)
-        return io_fail(ctx, WEIR_EINVAL, "the line source %s has one input, so its parallelism must be 1, not %u", given->address,
-                       weir_subtask_count(ctx));
+        return io_fail(ctx, WEIR_EINVAL, "the line source %s has one input, so its parallelism must be 1, not %u",
+                       given->address, weir_subtask_count(ctx));
     if (given->line_bytes_max > WEIR_RECORD_BYTES_MAX)
         return io_fail(ctx, WEIR_EINVAL, "line_bytes_max is %u: lines have at most %u bytes", given->line_bytes_max,
                        WEIR_RECORD_BYTES_MAX);
@@ -69,11 +69,12 @@ static int take_position(struct weir_ctx *ctx, struct line_source *self, const v
     if (position == NULL || position_bytes == 0) /* 0: a checkpoint from before the first line */
         return WEIR_OK;
     if (position_bytes != sizeof(*ret_position))
-        return io_fail(ctx, WEIR_ECORRUPT, "the position of the line source takes %zu bytes, not %zu", sizeof(*ret_position),
-                       position_bytes);
+        return io_fail(ctx, WEIR_ECORRUPT, "the position of the line source takes %zu bytes, not %zu",
+                       sizeof(*ret_position), position_bytes);
     memcpy(ret_position, position, position_bytes);
     if ((ret_position->has_journal != 0) != self->options.journal)
-        return io_fail(ctx, WEIR_EMISMATCH, "the checkpoint was taken %s a journal, and the line source has the option journal %s",
+        return io_fail(ctx, WEIR_EMISMATCH,
+                       "the checkpoint was taken %s a journal, and the line source has the option journal %s",
                        ret_position->has_journal != 0 ? "with" : "without", self->options.journal ? "on" : "off");
     return WEIR_OK;
 }
@@ -86,7 +87,8 @@ static int open_journal(struct weir_ctx *ctx, struct line_source *self, uint64_t
     self->buffer_stream = position;
     self->is_replaying = true;
     if (self->journal.end > position)
-        weir_log(ctx, "%s%llu bytes of input are in the journal %s and are read first", is_fresh ? "the job starts from nothing, but " : "",
+        weir_log(ctx, "%s%llu bytes of input are in the journal %s and are read first",
+                 is_fresh ? "the job starts from nothing, but " : "",
                  (unsigned long long)(self->journal.end - position), self->journal.directory);
     return WEIR_OK;
 }
@@ -111,7 +113,9 @@ static int open_source(struct weir_ctx *ctx, const void *position, size_t positi
     } else {
         self->line_count = p.offset;
         self->has_ended = p.has_ended != 0;
-        weir_log(ctx, "the input %s cannot be replayed: lines in flight are lost when a process of the job dies; the option journal keeps them",
+        weir_log(ctx,
+                 "the input %s cannot be replayed: lines in flight are lost when a process of the job dies; the option "
+                 "journal keeps them",
                  self->options.address);
     }
     if (result == WEIR_OK && !self->has_ended && !self->journal.ended)
@@ -127,8 +131,8 @@ static int emit_line(struct weir_ctx *ctx, struct line_source *self, size_t size
     if (consumed_bytes > size_bytes && size_bytes > 0 && line[size_bytes - 1] == '\r')
         size_bytes--;
     if (size_bytes > self->options.line_bytes_max)
-        return io_fail(ctx, WEIR_ELIMIT, "line %llu of %s is longer than %u bytes (line_bytes_max)%s", (unsigned long long)self->line_count + 1,
-                       self->options.address, self->options.line_bytes_max,
+        return io_fail(ctx, WEIR_ELIMIT, "line %llu of %s is longer than %u bytes (line_bytes_max)%s",
+                       (unsigned long long)self->line_count + 1, self->options.address, self->options.line_bytes_max,
                        self->options.journal ? "; it is in the journal, so a restart meets it again" : "");
     int result = weir_emit(ctx, 0, line, size_bytes);
     if (result == WEIR_OK) {

@@ -1,9 +1,9 @@
 /*
  * stdout_sink.c - rows on standard output, held back until their checkpoint commits.
  *
- * Rows wait in staged files (io/staging.h) in connectors/<operator>/ of the job's directory; commit prints them and removes the file. Beside a
- * file that is being printed, <staged>.printed holds how far that is, noted after each piece of PIECE_BYTES: after a
- * kill at most one piece is printed twice.
+ * Rows wait in staged files (io/staging.h) in connectors/<operator>/ of the job's directory; commit prints them and
+ * removes the file. Beside a file that is being printed, <staged>.printed holds how far that is, noted after each piece
+ * of whole rows: after a kill at most one piece (4 KiB, or one row that is longer) is printed twice.
  *
  * Without a job directory there is nowhere to hold rows back: they are printed at the end of each batch, at least once.
  */
@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIECE_BYTES (32u * 1024)
+#define PIECE_BYTES ((size_t)4096) /* PIPE_BUF: a pipe takes it whole or not at all */
 #define ROLL_BYTES (UINT64_C(16) << 20)
 
 struct stdout_sink {
@@ -135,6 +135,13 @@ static int persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *commit
     return staging_persist(ctx, &self->staging, committable, size_bytes, was_printed);
 }
 
+/* How much of a piece to print at once: up to its last line end, so that what is printed twice is whole rows. */
+static size_t whole_rows(const struct stdout_sink *self, size_t size_bytes)
+{
+    const char *end = self->staging.format == WEIR_RAW ? NULL : memrchr(self->piece, '\n', size_bytes);
+    return end != NULL ? (size_t)(end - self->piece) + 1 : size_bytes;
+}
+
 static int print_file(struct weir_ctx *ctx, struct stdout_sink *self, int fd, int progress_fd)
 {
     uint64_t printed = 0;
@@ -147,10 +154,11 @@ static int print_file(struct weir_ctx *ctx, struct stdout_sink *self, int fd, in
                                  (unsigned long long)printed);
         if (n == 0)
             return WEIR_OK;
-        int result = print(ctx, self->piece, (size_t)n);
+        size_t size = whole_rows(self, (size_t)n);
+        int result = print(ctx, self->piece, size);
         if (result != WEIR_OK)
             return result;
-        printed += (uint64_t)n;
+        printed += size;
         if (io_pwrite_all(progress_fd, &printed, sizeof(printed), 0) != sizeof(printed))
             return io_fail_errno(ctx, errno, "cannot note what was printed in %s", self->directory);
     }

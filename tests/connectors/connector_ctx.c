@@ -338,7 +338,8 @@ static struct host_entry *find(struct weir_ctx *ctx, unsigned state, const void 
     return NULL;
 }
 
-int weir_map_put(struct weir_ctx *ctx, unsigned state, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
+int weir_map_put(struct weir_ctx *ctx, unsigned state, const void *key, size_t key_bytes, const void *value,
+                 size_t value_bytes)
 {
     declared(ctx, state, WEIR_MAP);
     struct host_entry *e = find(ctx, state, key, key_bytes);
@@ -352,7 +353,8 @@ int weir_map_put(struct weir_ctx *ctx, unsigned state, const void *key, size_t k
     return WEIR_OK;
 }
 
-const void *weir_map_get(struct weir_ctx *ctx, unsigned state, const void *key, size_t key_bytes, size_t *ret_value_bytes)
+const void *weir_map_get(struct weir_ctx *ctx, unsigned state, const void *key, size_t key_bytes,
+                         size_t *ret_value_bytes)
 {
     declared(ctx, state, WEIR_MAP);
     const struct host_entry *e = find(ctx, state, key, key_bytes);

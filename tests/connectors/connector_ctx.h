@@ -1,9 +1,9 @@
 /*
- * connector_ctx.h - a small stand-in for the engine, linked instead of it in the connectors' tests: one operator instance, its
- * declared state in plain arrays, and its emitted records.
+ * connector_ctx.h - a small stand-in for the engine, linked instead of it in the connectors' tests: one operator
+ * instance, its declared state in plain arrays, and its emitted records.
  *
- * A checkpoint is a `struct host_image`: plain memory without pointers, so that it can lie in memory shared with a process that is about
- * to be killed. A crash is that instance thrown away; the next one starts from the image.
+ * A checkpoint is a `struct host_image`: plain memory without pointers, so that it can lie in memory shared with a
+ * process that is about to be killed. A crash is that instance thrown away; the next one starts from the image.
  */
 #ifndef WEIR_TESTS_CONNECTORS_CONNECTOR_CTX_H
 #define WEIR_TESTS_CONNECTORS_CONNECTOR_CTX_H
@@ -65,14 +65,14 @@ struct weir_ctx {
     void *on_emit_user;
 };
 
-/* With defaults: operator "op" of job "job", subtask 0 of 1, generation 1, no job directory. free with host_free (which does not call
- * close()). */
+/* With defaults: operator "op" of job "job", subtask 0 of 1, generation 1, no job directory. free with host_free (which
+ * does not call close()). */
 struct weir_ctx *host_new_source(const struct weir_source *source, const void *arg);
 struct weir_ctx *host_new_sink(const struct weir_sink *sink, const void *arg);
 void host_free(struct weir_ctx *ctx);
 
-/* open(): fresh for a NULL image or one without a checkpoint, else with the image's state and position; for a sink then commit and abort, as the
- * contract says. The first failure, or WEIR_OK. */
+/* open(): fresh for a NULL image or one without a checkpoint, else with the image's state and position; for a sink then
+ * commit and abort, as the contract says. The first failure, or WEIR_OK. */
 int host_start(struct weir_ctx *ctx, const struct host_image *image);
 /* close(), then host_free(). */
 void host_stop(struct weir_ctx *ctx);

@@ -1,9 +1,9 @@
 /*
- * A source and a file sink in one process that is SIGKILLed at random, hundreds of times, with checkpoints that persist in a forked child:
- * the finished part files, in order of their numbers, hold the input's lines once each and in order.
+ * A source and a file sink in one process that is SIGKILLed at random, hundreds of times, with checkpoints that persist
+ * in a forked child: the finished part files, in order of their numbers, hold the input's lines once each and in order.
  *
- * The stand-in's "manifest" is memory shared with the test: two images of each instance, and the index of the complete pair, switched by
- * one store, as a rename would be.
+ * The stand-in's "manifest" is memory shared with the test: two images of each instance, and the index of the complete
+ * pair, switched by one store, as a rename would be.
  */
 #include "connector_ctx.h"
 #include "test_files.h"
@@ -95,7 +95,8 @@ static void live(struct weir_ctx *source, struct weir_ctx *sink, uint64_t genera
 }
 
 /* Runs lives of the process until one ends by itself; returns how many were killed. */
-static unsigned run_killed(const struct weir_source *source, const void *source_arg, const struct weir_file_sink_options *options)
+static unsigned run_killed(const struct weir_source *source, const void *source_arg,
+                           const struct weir_file_sink_options *options)
 {
     uint64_t seed = 21;
     for (unsigned kills = 0;; kills++) {
@@ -118,7 +119,8 @@ static unsigned run_killed(const struct weir_source *source, const void *source_
 
 static size_t write_line(char *line, unsigned number)
 {
-    return (size_t)sprintf(line, "line %u%.*s\n", number, (int)(number % 60), "............................................................");
+    return (size_t)sprintf(line, "line %u%.*s\n", number, (int)(number % 60),
+                           "............................................................");
 }
 
 /* All lines in order: the oracle. */
@@ -193,7 +195,8 @@ Test(connector_kill, journaled_lines_of_a_pipe_are_exactly_once_through_sigkill)
     size_t size;
     char *expected = all_lines(&size);
     pid_t feeder = start_feeder(expected, size);
-    const struct weir_line_source_options source = {.address = "-", .journal = true, .line_bytes_max = 200, .journal_bytes_max = 1 << 20};
+    const struct weir_line_source_options source = {
+        .address = "-", .journal = true, .line_bytes_max = 200, .journal_bytes_max = 1 << 20};
     const struct weir_file_sink_options sink = {.directory = test_path("out"), .roll_bytes = 3000};
     unsigned kills = run_killed(&weir_line_source, &source, &sink);
     cr_assert_gt(kills, 20);

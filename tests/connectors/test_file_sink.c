@@ -28,7 +28,8 @@ static void tear_down(void)
 
 TestSuite(file_sink, .init = set_up, .fini = tear_down, .timeout = 60);
 
-static struct weir_ctx *opened(const struct weir_file_sink_options *options, uint64_t generation, const struct host_image *from)
+static struct weir_ctx *opened(const struct weir_file_sink_options *options, uint64_t generation,
+                               const struct host_image *from)
 {
     struct weir_ctx *ctx = host_new_sink(&weir_file_sink, options);
     ctx->generation = generation;
@@ -37,8 +38,8 @@ static struct weir_ctx *opened(const struct weir_file_sink_options *options, uin
     return ctx;
 }
 
-static void expect_refused(const struct weir_file_sink_options *options, uint64_t generation, const struct host_image *from,
-                           const char *words)
+static void expect_refused(const struct weir_file_sink_options *options, uint64_t generation,
+                           const struct host_image *from, const char *words)
 {
     struct weir_ctx *ctx = host_new_sink(&weir_file_sink, options);
     ctx->generation = generation;
@@ -337,9 +338,10 @@ Test(file_sink, abort_touches_nothing_but_its_own_staged_files)
     const struct weir_file_sink_options options = text_options();
     struct weir_ctx *ctx = opened(&options, 1, NULL);
     static const char *const own[] = {"out/.part-0-3.g1", "out/.part-0-77.g12", "out/.part-0-4.g1.failed"};
-    static const char *const foreign[] = {"out/.part-1-3.g1",  "out/.part-01-3.g1", "out/.part-0-3",     "out/.part-0-3.g1.txt",
-                                          "out/.part-0-x.g1",  "out/.part-0-3.h1",  "out/.part-10-3.g1", "out/other",
-                                          "out/..part-0-3.g1", "out/part-0-0.g1",   "out/.part-0--3.g1"};
+    static const char *const foreign[] = {"out/.part-1-3.g1",     "out/.part-01-3.g1", "out/.part-0-3",
+                                          "out/.part-0-3.g1.txt", "out/.part-0-x.g1",  "out/.part-0-3.h1",
+                                          "out/.part-10-3.g1",    "out/other",         "out/..part-0-3.g1",
+                                          "out/part-0-0.g1",      "out/.part-0--3.g1"};
     for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)
         test_write_text(test_path(own[i]), "x");
     for (unsigned i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
@@ -539,8 +541,8 @@ Test(file_sink, a_full_disk_fails_with_file_and_offset_and_shows_no_part_of_the_
     for (unsigned i = 0; i < 30 && result == WEIR_OK; i++)
         result = host_write(ctx, block, 100000);
     cr_expect_eq(result, WEIR_ENOSPC);
-    cr_expect(strstr(ctx->error.text, ".part-0-0.g1 at offset") != NULL && strstr(ctx->error.text, "No space") != NULL, "%s",
-              ctx->error.text);
+    cr_expect(strstr(ctx->error.text, ".part-0-0.g1 at offset") != NULL && strstr(ctx->error.text, "No space") != NULL,
+              "%s", ctx->error.text);
     char *names = test_names(path, "part");
     cr_expect_str_eq(names, "");
     free(names);

@@ -172,7 +172,8 @@ Test(file_source, every_line_belongs_to_exactly_one_subtask_by_its_first_byte)
             size_t begin = size / count * i + size % count * i / count;
             if (part[0] != '\0')
                 cr_assert_geq((size_t)(rest - expected), begin, "round %u", round);
-            cr_assert(strncmp(rest, part, strlen(part)) == 0, "round %u subtask %u of %u: %s, not %s", round, i, count, part, rest);
+            cr_assert(strncmp(rest, part, strlen(part)) == 0, "round %u subtask %u of %u: %s, not %s", round, i, count,
+                      part, rest);
             rest += strlen(part);
             free(part);
             host_stop(ctx);
@@ -411,7 +412,8 @@ Test(file_source, a_line_of_exactly_the_limit_is_read_and_a_longer_one_fails_wit
         ctx = started(&options);
         cr_assert_eq(host_drain(ctx, 10), WEIR_ELIMIT);
         expect_joined(ctx, "abc|");
-        cr_assert(strstr(ctx->error.text, "offset 4") != NULL && strstr(ctx->error.text, "/a") != NULL, "%s", ctx->error.text);
+        cr_assert(strstr(ctx->error.text, "offset 4") != NULL && strstr(ctx->error.text, "/a") != NULL, "%s",
+                  ctx->error.text);
         host_stop(ctx);
     }
 }
@@ -441,14 +443,15 @@ Test(file_source, a_file_truncated_while_it_is_read_fails_with_its_name_and_offs
     for (unsigned binary = 0; binary < 2; binary++) {
         memset(data, binary ? 0 : '\n', size);
         test_write(test_path("a"), data, size);
-        const struct weir_file_source_options options = {.path = test_path("a"), .format = binary ? WEIR_BINARY : WEIR_LINES,
-                                                         .record_bytes = 32};
+        const struct weir_file_source_options options = {
+            .path = test_path("a"), .format = binary ? WEIR_BINARY : WEIR_LINES, .record_bytes = 32};
         struct weir_ctx *ctx = started(&options);
         cr_assert_eq(weir_file_source.poll(ctx, 10), WEIR_OK);
         cr_assert_eq(truncate(test_path("a"), 1 << 20), 0);
         int result = host_drain(ctx, 100000);
         cr_assert_lt(result, 0);
-        cr_assert(strstr(ctx->error.text, "/a was truncated") != NULL && strstr(ctx->error.text, "1048576 bytes where 4194304") != NULL,
+        cr_assert(strstr(ctx->error.text, "/a was truncated") != NULL &&
+                      strstr(ctx->error.text, "1048576 bytes where 4194304") != NULL,
                   "%s", ctx->error.text);
         host_stop(ctx);
     }
@@ -568,7 +571,8 @@ Test(file_source, following_fails_where_the_file_is_truncated_replaced_or_remove
         if (i == 1)
             test_write_text(path, "another\n");
         cr_assert_lt(host_drain(ctx, 10), 0);
-        cr_assert(strstr(ctx->error.text, words[i]) != NULL && strstr(ctx->error.text, "/a") != NULL, "%s", ctx->error.text);
+        cr_assert(strstr(ctx->error.text, words[i]) != NULL && strstr(ctx->error.text, "/a") != NULL, "%s",
+                  ctx->error.text);
         host_stop(ctx);
     }
 }

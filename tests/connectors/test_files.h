@@ -15,7 +15,8 @@ void test_write_text(const char *path, const char *text);
 void test_append_text(const char *path, const char *text);
 /* malloc'ed, with a zero byte behind it; NULL where there is no such file. */
 char *test_read(const char *path, size_t *ret_size_bytes);
-/* The names in a directory that begin with `prefix`, sorted, separated by blanks; malloc'ed. "." and ".." are left out. */
+/* The names in a directory that begin with `prefix`, sorted, separated by blanks; malloc'ed. "." and ".." are left out.
+ */
 char *test_names(const char *path, const char *prefix);
 /* Reproducible random numbers (splitmix64). */
 uint64_t test_random(uint64_t *seed);

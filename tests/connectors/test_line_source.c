@@ -73,7 +73,8 @@ static struct weir_ctx *opened(const struct weir_line_source_options *options, c
     return ctx;
 }
 
-static void expect_refused(const struct weir_line_source_options *options, const struct host_image *from, const char *words)
+static void expect_refused(const struct weir_line_source_options *options, const struct host_image *from,
+                           const char *words)
 {
     struct weir_ctx *ctx = new_host(options);
     cr_assert_lt(host_start(ctx, from), 0);
@@ -163,7 +164,8 @@ Test(line_source, lines_of_a_tcp_connection_arrive)
 
 Test(line_source, wrong_options_are_refused)
 {
-    static const char *const bad[] = {"", "file:x", "unix:", "tcp:", "tcp:host", "tcp::80", "tcp:host:", "unix:/nowhere/at/all"};
+    static const char *const bad[] = {
+        "", "file:x", "unix:", "tcp:", "tcp:host", "tcp::80", "tcp:host:", "unix:/nowhere/at/all"};
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         const struct weir_line_source_options options = {.address = bad[i]};
         expect_refused(&options, NULL, bad[i]);
@@ -305,7 +307,9 @@ static void make_journal(void)
     host_stop(ctx);
 }
 
-#define ENTRY_1 64u /* by the format: the segment's header, then 32 bytes of header and 4 of payload, to the next multiple of 32 */
+#define ENTRY_1                                                                                                      \
+    64u /* by the format: the segment's header, then 32 bytes of header and 4 of payload, to the next multiple of 32 \
+         */
 #define ENTRY_2 128u
 
 static void patch(const char *path, size_t offset, const void *data, size_t size_bytes)
@@ -330,8 +334,8 @@ Test(line_source, an_entry_without_its_header_is_kept_on_the_same_boot)
     host_stop(ctx);
 }
 
-/* The segment's header as another boot would have written it: its checksum is that of the format, found by trying it out on
- * the header that is there. */
+/* The segment's header as another boot would have written it: its checksum is that of the format, found by trying it
+ * out on the header that is there. */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 static void pretend_reboot(const char *path)
@@ -437,7 +441,8 @@ Test(line_source, a_full_journal_waits_for_a_checkpoint_to_free_it)
 {
     pipe_to_stdin();
     fcntl(input_end, F_SETPIPE_SZ, 1 << 20);
-    const struct weir_line_source_options options = {.address = "-", .journal = true, .line_bytes_max = 200, .journal_bytes_max = 100000};
+    const struct weir_line_source_options options = {
+        .address = "-", .journal = true, .line_bytes_max = 200, .journal_bytes_max = 100000};
     struct weir_ctx *ctx = opened(&options, NULL);
     unsigned next = feed(ctx, 0, 1500);
     cr_assert_lt(ctx->record_count, 700, "100,000 bytes are less than 700 lines");
@@ -469,8 +474,8 @@ Test(line_source, a_restart_at_any_moment_loses_and_doubles_nothing)
         tear_down();
         set_up();
         pipe_to_stdin();
-        const struct weir_line_source_options options = {.address = "-", .journal = true, .line_bytes_max = 200,
-                                                         .journal_bytes_max = 100000};
+        const struct weir_line_source_options options = {
+            .address = "-", .journal = true, .line_bytes_max = 200, .journal_bytes_max = 100000};
         unsigned sent = 0, got = 0;
         bool ended = false;
         for (uint64_t checkpoint = 1; !ended; checkpoint++) {

@@ -1,4 +1,4 @@
-/* A user's whole program, built against an installed Weir. As a C++ source it is the same file. */
+/* A user's whole program, built against an installed Weir: as C, as C++, and as a shared object for `weir run`. */
 #include <weir.h>
 
 #include <stdio.h>
@@ -11,7 +11,9 @@ static int64_t square(const struct weir_record *record, void *out, const void *a
     return (int64_t)sizeof number;
 }
 
-static int build(struct weir_job *job)
+/* Not static: in a shared object it is found by this name. */
+int weir_job_build(struct weir_job *job);
+int weir_job_build(struct weir_job *job)
 {
     struct weir_sequence_source_options *numbers =
         (struct weir_sequence_source_options *)weir_job_alloc(job, sizeof *numbers);
@@ -28,5 +30,5 @@ static int build(struct weir_job *job)
 int main(int argc, char **argv)
 {
     fprintf(stderr, "Weir %s\n", weir_version());
-    return weir_main(argc, argv, "squares", build);
+    return weir_main(argc, argv, "squares", weir_job_build);
 }

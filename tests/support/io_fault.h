@@ -28,7 +28,7 @@ struct io_fault {
     bool refuse_direct_writes; /* EINVAL for each write while O_DIRECT is on */
     bool direct_on;
     unsigned unaligned_direct; /* direct writes that did not begin at a multiple of 4096 */
-    unsigned syncs; /* fsync and fdatasync calls that reached the kernel */
+    unsigned syncs;            /* fsync and fdatasync calls that reached the kernel */
     int open_fds;
 };
 

@@ -32,6 +32,17 @@ static inline enum io_mode fixture_mode(enum io_mode mode)
     return mode == IO_URING && io_probe_uring(io_system(), NULL) != WEIR_OK ? IO_PWRITE : mode;
 }
 
+/* Skips the test in builds without kill points. A skipped test's fini does not run: so tear_down is called here. */
+static inline void fixture_need_kill_points(void (*tear_down)(void))
+{
+#ifdef WEIR_KILL_POINTS
+    (void)tear_down;
+#else
+    tear_down();
+    cr_skip_test("built without WEIR_KILL_POINTS");
+#endif
+}
+
 /* A new empty directory; path has room for 64 bytes. */
 static inline void fixture_make_path(char path[64])
 {

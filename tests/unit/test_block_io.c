@@ -110,8 +110,10 @@ Test(block_io, the_first_failure_stays_and_is_named_with_its_offset)
 /* The kernel still owns the buffers of what is in flight: closing waits. */
 Test(block_io, closing_after_a_failure_collects_what_is_in_flight)
 {
-    if (!uring_works())
+    if (!uring_works()) {
+        tear_down();
         cr_skip_test("io_uring is refused here");
+    }
     struct block_io *queue = open_queue(16, true);
     fault.only = "completion";
     io_fault_arm(&fault, 1, EIO);
@@ -153,8 +155,10 @@ Test(block_io, a_short_direct_write_goes_on_at_an_aligned_byte)
 
 Test(block_io, a_ring_that_fails_itself_is_an_error)
 {
-    if (!uring_works())
+    if (!uring_works()) {
+        tear_down();
         cr_skip_test("io_uring is refused here");
+    }
     struct block_io *queue = open_queue(4, true);
     fault.only = "ring_submit";
     io_fault_arm(&fault, 3, ENOMEM);

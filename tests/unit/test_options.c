@@ -35,7 +35,7 @@ Test(options, defaults_are_those_that_the_documentation_promises)
     cr_assert_eq(options.guarantee, OPTION_EXACTLY_ONCE);
     cr_assert_eq(options.io, OPTION_IO_AUTO);
     cr_assert_eq(options.ring_bytes, 1048576);
-    cr_assert_eq(options.batch_records, 256);
+    cr_assert_eq(options.batch_records, 1024);
     cr_assert_eq(options.key_groups, 128);
     cr_assert_eq(options.overflow_limit_bytes, 268435456);
     cr_assert_eq(options.spin_ns, OPTION_SPIN_AUTO);
@@ -126,7 +126,7 @@ Test(options, malformed_numbers_are_refused)
     for (size_t i = 0; i < sizeof wrong_counts / sizeof wrong_counts[0]; i++)
         cr_assert_eq(set("batch-records", wrong_counts[i]), WEIR_EINVAL, "'%s' was taken", wrong_counts[i]);
     cr_assert_eq(options.checkpoint_timeout_ns, 60 * NS_PER_S);
-    cr_assert_eq(options.batch_records, 256);
+    cr_assert_eq(options.batch_records, 1024);
 }
 
 Test(options, choices_list_what_they_take)

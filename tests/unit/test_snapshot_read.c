@@ -271,9 +271,12 @@ Test(snapshot_read, a_failure_of_any_call_is_reported_and_leaks_nothing)
             int code = read_file(mode);
             bool done = !fault.failed;
             cr_assert_eq(fixture_open_fds(), fds, "call %u leaks a descriptor", call);
-            bool harmless = strcmp(fault.failed_name, "close") == 0 || strcmp(fault.failed_name, "set_direct") == 0 ||
+            /* Switching O_DIRECT on may fail, switching it off again (for the way back from a refused ring) not. */
+            bool either = strcmp(fault.failed_name, "set_direct") == 0;
+            bool harmless = strcmp(fault.failed_name, "close") == 0 ||
                             (strcmp(fault.failed_name, "ring_init") == 0 && mode == IO_AUTO);
-            cr_assert_eq(code < 0, !done && !harmless, "call %u (%s): %d %s", call, fault.failed_name, code, err.text);
+            cr_assert(either || (code < 0) == (!done && !harmless), "call %u (%s): %d %s", call, fault.failed_name,
+                      code, err.text);
             if (done)
                 break;
         }
@@ -310,6 +313,7 @@ static int count_block(void *self, uint32_t id, const void *block, struct weir_e
 
 Test(snapshot_read, kill_point_v2_is_halfway_through_the_load)
 {
+    fixture_need_kill_points(tear_down);
     write_file(600);
     unsigned *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pid = fork();

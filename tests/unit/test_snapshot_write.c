@@ -351,8 +351,11 @@ Test(snapshot_write, a_full_disk_fails_the_attempt_and_the_next_one_succeeds)
     char disk[128];
     snprintf(disk, sizeof disk, "%s/disk", path);
     cr_assert_eq(mkdir(disk, 0700), 0);
-    if (mount("none", disk, "tmpfs", 0, "size=2m") != 0)
-        cr_skip_test("no tmpfs can be mounted here: %s", strerror(errno));
+    if (mount("none", disk, "tmpfs", 0, "size=2m") != 0) {
+        int errno_value = errno;
+        tear_down();
+        cr_skip_test("no tmpfs can be mounted here: %s", strerror(errno_value));
+    }
     struct checkpoint_dir small = fixture_open(io_system(), disk);
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Every named kill point x every process in which it can be reached x {1st, 2nd, a random nth time}: the job ends with status 0, the
+kill took effect, the output is the oracle's, nothing is left behind."""
+import os
+import re
+import sys
+
+from crash_run import Failure, Job
+from support import run_cases
+
+SOURCES = ["file", "sequence"]
+CHAINED = {"sources": SOURCES, "stateful": ["track", "sink", "tally"], "consumers": ["track", "sink", "tally"],
+           "producers": SOURCES + ["track"], "sinks": ["sink", "tally"]}
+UNCHAINED = {"sources": SOURCES, "stateful": ["track", "tally", "sink", "tally_sink"],
+             "consumers": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"],
+             "producers": SOURCES + ["tag", "make", "track", "burst", "tally"], "sinks": ["sink", "tally_sink"]}
+
+# Point: the roles that reach it. "snapshots" are the snapshot children of the stateful tasks.
+ROLES = {
+    "s1": "sources", "s2": "sources", "s3": "sources",
+    "r1": "producers", "r2": "producers", "r3": "producers", "r4": "producers",
+    "c1": "consumers", "c2": "tasks", "c3": "consumers", "c4": "tasks",
+    "b1": "consumers", "b2": "consumers", "b3": "stateful", "b4": "tasks", "b5": "tasks",
+    "h1": "snapshots", "h2": "snapshots", "h3": "snapshots", "h4": "snapshots", "h5": "snapshots", "h6": "snapshots",
+    "h7": "snapshots",
+    "k1": "coordinator", "k2": "coordinator", "k3": "coordinator", "k4": "coordinator", "k5": "coordinator", "k6": "coordinator",
+    "k7": "coordinator", "k8": "coordinator", "k9": "coordinator", "k10": "coordinator",
+    "p1": "sinks", "p2": "sinks", "p3": "sinks", "p4": "sinks", "p5": "sinks",
+    "t2": "tasks", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t8": "stateful", "t9": "stateful",
+    "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks",
+}
+FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t3", "t4", "t5", "t6"}
+IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5"}
+# What makes a recovery happen, once there are checkpoints to go back to.
+FIRST_DEATH = "p5:3@sink"
+
+# Rows that are not reached, each with its reason. Any other that is not, and any of these that is, fails the sweep.
+UNREACHED = {}
+
+
+def points_of_header():
+    header = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../base/kill_point.h")
+    with open(header, encoding="utf-8") as file:
+        return re.findall(r"^    X\((\w+),", file.read(), re.M)
+
+
+def roles_of(point, plan):
+    kind = ROLES[point]
+    if kind in ("coordinator", "launcher"):
+        return [kind]
+    if kind == "snapshots":
+        return [f"snapshot:{task}" for task in plan["stateful"]]
+    if kind == "tasks":
+        return sorted(set(plan["sources"] + plan["consumers"]))
+    return plan[kind]
+
+
+def run_row(setting, row, options, parameters):
+    with Job(setting, parameters, options) as job:
+        job.run_to_end(kill=row)
+        fired = job.fired()
+        job.check_end()
+        setting.count("jobs")
+        setting.count("kills", fired)
+        return fired == row.count(",") + 1
+
+
+def make_case(row, point, role, plan_name, options, seed, nth):
+    def run(setting):
+        parameters = {"count": 8000, "seed": seed % 7, "rate": 40000}
+        if run_row(setting, row, options, parameters):
+            setting.count(f"fired, points {point[0]}")
+            if (point, role, plan_name) in UNREACHED:
+                raise Failure("listed as not reached, but it was")
+        elif (point, role, plan_name) in UNREACHED:
+            setting.count("not reached, as listed")
+        elif nth > 2:
+            setting.count("not reached that often (a random nth)")
+        else:
+            raise Failure("the kill point was not reached")
+    return f"{row} {plan_name}", run
+
+
+def make_cases(setting, random):
+    if sorted(points_of_header()) != sorted(ROLES):
+        sys.exit(f"kill_point.h and this sweep differ: {set(points_of_header()) ^ set(ROLES)}")
+    variants = [("chained", CHAINED, []), ("no-chain", UNCHAINED, ["--no-chain"]), ("pwrite", CHAINED, ["--io=pwrite"])]
+    number = random.randrange(6)
+    for point in ROLES:
+        for plan_name, plan, options in variants:
+            if plan_name == "pwrite" and point[0] not in "hk":
+                continue
+            for role in roles_of(point, plan):
+                number += 1
+                nths = [1, 2, random.randint(3, 300 if point in FREQUENT else 4)]
+                if not setting.long:  # one of them; over all rows each comes as often
+                    nths = [nths[number % 3]]
+                    if plan_name == "no-chain" and role in CHAINED["producers"] + CHAINED["consumers"] and number % 2 == 0:
+                        continue
+                for nth in nths:
+                    row = f"{point}:{nth}@{role}"
+                    if point in IN_RECOVERY:
+                        row = f"{FIRST_DEATH},{row}" if nth == 1 else f"{FIRST_DEATH},c1:1@track,{row.replace(f':{nth}', ':1')}"
+                    yield make_case(row, point, role, plan_name, options, random.randrange(1 << 30), nth)
+
+
+if __name__ == "__main__":
+    run_cases("crash.sweep", __doc__, make_cases)
