@@ -142,11 +142,15 @@ static void check_memory(const struct doctor *doctor, struct finding *finding)
 static double cpu_quota(void)
 {
     char path[PATH_MAX], name[2 * PATH_MAX], line[64];
-    unsigned long long quota = 0, period = 0;
+    char *behind_quota, *behind_period;
     if (!cgroup_path("", path, sizeof path))
         return 0;
     snprintf(name, sizeof name, "/sys/fs/cgroup%s/cpu.max", path);
-    if (!doctor_read_line(name, line, sizeof line) || sscanf(line, "%llu %llu", &quota, &period) != 2 || period == 0)
+    if (!doctor_read_line(name, line, sizeof line))
+        return 0;
+    unsigned long long quota = strtoull(line, &behind_quota, 10);
+    unsigned long long period = strtoull(behind_quota, &behind_period, 10);
+    if (behind_quota == line || behind_period == behind_quota || period == 0) /* "max 100000": no quota */
         return 0;
     return (double)quota / (double)period;
 }

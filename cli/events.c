@@ -20,9 +20,13 @@ struct query {
     bool as_json;
 };
 
+struct kept {
+    json_t *event; /* owned; NULL: none yet */
+};
+
 /* The last `limit` events, in a ring. */
 struct tail {
-    json_t **events;
+    struct kept *events;
     size_t capacity;
     size_t count; /* ever added */
 };
@@ -116,9 +120,9 @@ static int keep(struct tail *tail, json_t *event, struct weir_error *err)
 {
     if (tail->events == NULL && (tail->events = calloc(tail->capacity, sizeof *tail->events)) == NULL)
         return error_set(err, WEIR_ENOMEM, "events: out of memory");
-    json_t **slot = &tail->events[tail->count++ % tail->capacity];
-    json_decref(*slot);
-    *slot = event;
+    struct kept *slot = &tail->events[tail->count++ % tail->capacity];
+    json_decref(slot->event);
+    slot->event = event;
     return WEIR_OK;
 }
 
@@ -126,8 +130,8 @@ static void print_tail(struct tail *tail, bool as_json)
 {
     size_t first = tail->count > tail->capacity ? tail->count - tail->capacity : 0;
     for (size_t i = first; i < tail->count; i++) {
-        print_event(tail->events[i % tail->capacity], as_json);
-        json_decref(tail->events[i % tail->capacity]);
+        print_event(tail->events[i % tail->capacity].event, as_json);
+        json_decref(tail->events[i % tail->capacity].event);
     }
     free(tail->events);
     *tail = (struct tail){0};

@@ -141,6 +141,15 @@ static void skip_damaged(struct coordinator *c, const struct task_shared *task)
     c->state->restore_below_id = id;
 }
 
+/* A full disk or a refused file is no fault of the record that was in hand. */
+static bool may_be_the_record(const struct task_shared *task)
+{
+    if (!WIFEXITED(task->exit_status) || WEXITSTATUS(task->exit_status) != EXIT_TASK_FAILED)
+        return true;
+    int code = task->failure.code;
+    return code == WEIR_EUSER || code == WEIR_EINVAL || code == WEIR_ELIMIT;
+}
+
 struct verdict {
     bool any;
     bool own_fault;
@@ -163,7 +172,7 @@ static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdi
         verdict->damaged = true;
     } else if (!died_from_outside(task)) {
         verdict->own_fault = true;
-        verdict->give_up |= poison_examine(c, i, &verdict->why) != WEIR_OK;
+        verdict->give_up |= may_be_the_record(task) && poison_examine(c, i, &verdict->why) != WEIR_OK;
         task->careful = 1;
     }
 }

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "engine/event_file.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -151,16 +152,25 @@ const char *event_time_format(int64_t time_ms, char *buffer, size_t capacity)
     return buffer;
 }
 
+/* ".123" -> 123; moves *text behind it. */
+static unsigned parse_milliseconds(const char **text)
+{
+    const char *at = *text;
+    if (at[0] != '.' || !isdigit((unsigned char)at[1]) || !isdigit((unsigned char)at[2]) || !isdigit((unsigned char)at[3]))
+        return 0;
+    *text += 4;
+    return (unsigned)((at[1] - '0') * 100 + (at[2] - '0') * 10 + (at[3] - '0'));
+}
+
 int event_time_parse(const char *text, int64_t *ret_time_ms, struct weir_error *err)
 {
     struct tm parts = {0};
     unsigned ms = 0;
-    int used = 0;
     const char *at = strptime(text, "%Y-%m-%d", &parts);
     if (at != NULL && *at == 'T') {
         at = strptime(at + 1, "%H:%M:%S", &parts);
-        if (at != NULL && *at == '.' && sscanf(at, ".%3u%n", &ms, &used) == 1 && used == 4)
-            at += used;
+        if (at != NULL)
+            ms = parse_milliseconds(&at);
         if (at != NULL && *at == 'Z')
             at++;
     }

@@ -226,13 +226,21 @@ static int process_one_by_one(struct weir_ctx *ctx, const struct weir_record *re
     return WEIR_OK;
 }
 
+static int process_at_once(struct weir_ctx *ctx, const struct weir_record *records, size_t count,
+                           int (*callback)(struct weir_ctx *, const struct weir_record *, size_t))
+{
+    int code = callback(ctx, records, count);
+    KILL_POINT(t2);
+    return code;
+}
+
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     if (ctx->node->kind == NODE_SINK) {
         const struct weir_sink *sink = ctx->node->sink;
         ctx->sink_dirty = true;
         if (sink->write_batch != NULL)
-            return sink->write_batch(ctx, records, count);
+            return process_at_once(ctx, records, count, sink->write_batch);
         return process_one_by_one(ctx, records, count, sink->write);
     }
     const struct weir_operator *op = ctx->node->op;
@@ -243,7 +251,7 @@ int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t 
         if (code < 0)
             return code;
     }
-    return op->on_batch(ctx, records, count);
+    return process_at_once(ctx, records, count, op->on_batch);
 }
 
 int ctx_flush(struct weir_ctx *ctx)

@@ -148,22 +148,25 @@ static struct option_param *find_param(const struct job_options *options, const 
     return NULL;
 }
 
-static int add_param(struct job_options *options, char *block, const char *value, struct weir_error *err)
+/* The place of a parameter: where it stands already, with its old text freed, or a new one. NULL: no more can be added. */
+static struct option_param *param_place(struct job_options *options, const char *name, struct weir_error *err)
 {
-    struct option_param *param = find_param(options, block);
-    if (param == NULL) {
-        if (options->param_count == OPTION_PARAMS_MAX)
-            return error_set(err, WEIR_ELIMIT, "at most %d parameters", OPTION_PARAMS_MAX);
-        struct option_param *grown = realloc(options->params, (options->param_count + 1) * sizeof *grown);
-        if (grown == NULL)
-            return error_set(err, WEIR_ENOMEM, "out of memory");
-        options->params = grown;
-        param = &grown[options->param_count++];
-    } else {
+    struct option_param *param = find_param(options, name);
+    if (param != NULL) {
         free(param->name);
+        return param;
     }
-    *param = (struct option_param){block, value};
-    return WEIR_OK;
+    if (options->param_count == OPTION_PARAMS_MAX) {
+        error_set(err, WEIR_ELIMIT, "at most %d parameters", OPTION_PARAMS_MAX);
+        return NULL;
+    }
+    struct option_param *grown = realloc(options->params, (options->param_count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        error_set(err, WEIR_ENOMEM, "out of memory");
+        return NULL;
+    }
+    options->params = grown;
+    return &grown[options->param_count++];
 }
 
 /* NAME=VALUE; a later value replaces an earlier one. */
@@ -173,16 +176,19 @@ static int set_param(struct job_options *options, const char *text, struct weir_
     char *block = strdup(text);
     if (block == NULL)
         return error_set(err, WEIR_ENOMEM, "out of memory");
-    int code;
-    if (equals != NULL)
-        block[equals - text] = 0;
-    if (equals == NULL || !name_is_allowed(block))
-        code = error_set(err, WEIR_EINVAL, "NAME=VALUE, the name of letters, digits, - and _");
-    else
-        code = add_param(options, block, block + (equals - text) + 1, err);
-    if (code != WEIR_OK)
+    size_t name_bytes = equals != NULL ? (size_t)(equals - text) : 0;
+    block[name_bytes] = 0;
+    if (!name_is_allowed(block)) {
         free(block);
-    return code; /* NOLINT(clang-analyzer-unix.Malloc): options.params owns the block */
+        return error_set(err, WEIR_EINVAL, "NAME=VALUE, the name of letters, digits, - and _");
+    }
+    struct option_param *param = param_place(options, block, err);
+    if (param == NULL) {
+        free(block);
+        return err != NULL ? err->code : WEIR_ELIMIT;
+    }
+    *param = (struct option_param){block, block + name_bytes + 1};
+    return WEIR_OK;
 }
 
 static int set_value(struct job_options *options, const struct option *option, const char *text, struct weir_error *err)

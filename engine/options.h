@@ -103,20 +103,20 @@ enum option_type {
 /* One row of the table. Constant, static memory. */
 struct option {
     const char *name; /* long name, without dashes */
+    size_t offset;    /* in struct job_options */
     enum option_type type;
-    size_t offset; /* in struct job_options */
+    bool power_of_two;
+    bool percent_of_memory; /* OPTION_BYTES: "50%" of the machine's memory is accepted */
     const char *placeholder;
     const char *fallback; /* the default as text; NULL: none (flags: off) */
     int64_t minimum;      /* durations in ns; counts, bytes */
     int64_t maximum;
-    const char *special;   /* a word that is accepted besides numbers, "off"; NULL: none */
-    int64_t special_value; /* and what it means */
+    const char *special;        /* a word that is accepted besides numbers, "off"; NULL: none */
+    int64_t special_value;      /* and what it means */
     const char *const *choices; /* OPTION_CHOICE: names in the order of the enum, NULL at the end */
-    bool power_of_two;
-    bool percent_of_memory; /* OPTION_BYTES: "50%" of the machine's memory is accepted */
-    const char *environment; /* the variable that gives it too; NULL: none */
-    const char *group;       /* heading in --help */
-    const char *help;        /* one sentence, no default in it: that is added */
+    const char *environment;    /* the variable that gives it too; NULL: none */
+    const char *group;          /* heading in --help */
+    const char *help;           /* one sentence, no default in it: that is added */
 };
 
 size_t option_count(void);

@@ -7,8 +7,8 @@
  * do not exist.
  *
  * Order: payload into the file, entry header, fdatasync, only then may a record be emitted. So:
- *   killed while the payload is written - the entry's header is zero. The payload is in the page cache, taken from a pipe
- *       by splice(2) and nowhere else: the next process writes the header and keeps it.
+ *   killed while the payload is written - the entry's header is zero. The payload is in the page cache, taken from a
+ *       pipe by splice(2) and nowhere else: the next process writes the header and keeps it.
  *   power cut before fdatasync - the last entry may be torn. The segment's header has another boot id, so the entry is
  *       cut off if its checksum does not hold; nothing was emitted of it.
  *   anything else that fails its check - WEIR_ECORRUPT with the file and the offset.

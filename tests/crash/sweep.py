@@ -10,10 +10,12 @@ from support import run_cases
 
 SOURCES = ["file", "sequence"]
 CHAINED = {"sources": SOURCES, "stateful": ["track", "sink", "tally"], "consumers": ["track", "sink", "tally"],
-           "producers": SOURCES + ["track"], "sinks": ["sink", "tally"]}
+           "producers": SOURCES + ["track"], "sinks": ["sink", "tally"],
+           "processors": SOURCES + ["track", "sink", "tally"]}
 UNCHAINED = {"sources": SOURCES, "stateful": ["track", "tally", "sink", "tally_sink"],
              "consumers": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"],
-             "producers": SOURCES + ["tag", "make", "track", "burst", "tally"], "sinks": ["sink", "tally_sink"]}
+             "producers": SOURCES + ["tag", "make", "track", "burst", "tally"], "sinks": ["sink", "tally_sink"],
+             "processors": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"]}
 
 # Point: the roles that reach it. "snapshots" are the snapshot children of the stateful tasks.
 ROLES = {
@@ -26,7 +28,7 @@ ROLES = {
     "k1": "coordinator", "k2": "coordinator", "k3": "coordinator", "k4": "coordinator", "k5": "coordinator", "k6": "coordinator",
     "k7": "coordinator", "k8": "coordinator", "k9": "coordinator", "k10": "coordinator",
     "p1": "sinks", "p2": "sinks", "p3": "sinks", "p4": "sinks", "p5": "sinks",
-    "t2": "tasks", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t8": "stateful", "t9": "stateful",
+    "t2": "processors", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t8": "stateful", "t9": "stateful",
     "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks",
 }
 FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t3", "t4", "t5", "t6"}
@@ -34,8 +36,10 @@ IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5"}
 # What makes a recovery happen, once there are checkpoints to go back to.
 FIRST_DEATH = "p5:3@sink"
 
-# Rows that are not reached, each with its reason. Any other that is not, and any of these that is, fails the sweep.
+# (point, role, plan) that no run reaches, each with its reason. Any other that is not reached, and any of these that is, fails
+# the sweep.
 UNREACHED = {}
+ATTEMPTS = 4  # a row may be missed: whether, say, a chunk is written while its cut lives is a matter of time
 
 
 def points_of_header():
@@ -55,6 +59,13 @@ def roles_of(point, plan):
     return plan[kind]
 
 
+def row_text(point, role, nth):
+    row = f"{point}:{nth}@{role}"
+    if point not in IN_RECOVERY:
+        return row
+    return f"{FIRST_DEATH},{row}" if nth == 1 else f"{FIRST_DEATH},c1:1@track,{point}:1@{role}"
+
+
 def run_row(setting, row, options, parameters):
     with Job(setting, parameters, options) as job:
         job.run_to_end(kill=row)
@@ -65,20 +76,20 @@ def run_row(setting, row, options, parameters):
         return fired == row.count(",") + 1
 
 
-def make_case(row, point, role, plan_name, options, seed, nth):
+def make_case(point, role, plan_name, options, seed, nth):
     def run(setting):
         parameters = {"count": 8000, "seed": seed % 7, "rate": 40000}
-        if run_row(setting, row, options, parameters):
-            setting.count(f"fired, points {point[0]}")
-            if (point, role, plan_name) in UNREACHED:
-                raise Failure("listed as not reached, but it was")
-        elif (point, role, plan_name) in UNREACHED:
-            setting.count("not reached, as listed")
-        elif nth > 2:
-            setting.count("not reached that often (a random nth)")
-        else:
+        listed = (point, role, plan_name) in UNREACHED
+        for attempt in range(1 if listed else ATTEMPTS):
+            if run_row(setting, row_text(point, role, nth if attempt == 0 else 1), options, parameters):
+                setting.count(f"fired, points {point[0]}")
+                if listed:
+                    raise Failure("listed as not reached, but it was")
+                return
+            setting.count("not reached, as listed" if listed else "missed, tried again with the 1st")
+        if not listed:
             raise Failure("the kill point was not reached")
-    return f"{row} {plan_name}", run
+    return f"{row_text(point, role, nth)} {plan_name}", run
 
 
 def make_cases(setting, random):
@@ -98,10 +109,7 @@ def make_cases(setting, random):
                     if plan_name == "no-chain" and role in CHAINED["producers"] + CHAINED["consumers"] and number % 2 == 0:
                         continue
                 for nth in nths:
-                    row = f"{point}:{nth}@{role}"
-                    if point in IN_RECOVERY:
-                        row = f"{FIRST_DEATH},{row}" if nth == 1 else f"{FIRST_DEATH},c1:1@track,{row.replace(f':{nth}', ':1')}"
-                    yield make_case(row, point, role, plan_name, options, random.randrange(1 << 30), nth)
+                    yield make_case(point, role, plan_name, options, random.randrange(1 << 30), nth)
 
 
 if __name__ == "__main__":

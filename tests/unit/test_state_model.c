@@ -518,9 +518,26 @@ Test(state_model, keys_too_long_for_a_row)
     end_run(&run);
 }
 
+/* Appends until there is no room for more. */
+static void fill_to_the_limit(struct run *run)
+{
+    static const unsigned char element[3000] = {7};
+    struct model_list *expected = &run->model.rows[run->model.key_count].list;
+    while (done(run, op_state_list_append(run->op, OP_LIST, element, sizeof element, NULL)))
+        model_list_append(expected, element, sizeof element);
+}
+
 Test(state_model, at_the_limit_an_operation_that_fails_changes_nothing)
 {
-    struct run run = run_model(8, 100, 2 << 20, 12);
+    struct run run = run_model(8, 100, CHUNK_LIMIT_BYTES_MIN + CHUNK_LIMIT_BYTES_MIN / 2, 8);
+    fill_to_the_limit(&run);
     cr_assert_gt(run.limits_hit, 0);
+    check_all(run.op, &run, &run.model);
+    for (int i = 0; i < 500; i++)
+        step(&run);
+    check_all(run.op, &run, &run.model);
+    for (unsigned state = OP_FIXED; state < STATE_COUNT; state++)
+        clear_one(&run, &run.model.rows[run.model.key_count], state);
+    check_all(run.op, &run, &run.model);
     end_run(&run);
 }

@@ -1,0 +1,313 @@
+#include "state/chunk.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LIMIT (CHUNK_LIMIT_BYTES_MIN * 8)
+
+static struct chunk_region make_region(void)
+{
+    struct chunk_region region;
+    struct weir_error err = {0};
+    cr_assert_eq(chunk_region_create(&region, "test", LIMIT, 10000, &err), WEIR_OK, "%s", err.text);
+    return region;
+}
+
+/* `count` chunks; chunk i filled with byte i + 1. */
+static void fill(struct chunk_region *region, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        cr_assert_eq(chunk_reserve(region, 1, NULL), WEIR_OK);
+        uint32_t logical = chunk_alloc(region);
+        cr_assert_eq(logical, i);
+        memset(state_touch(region, state_pos(logical, 0), CHUNK_BYTES), (int)(i + 1), CHUNK_BYTES);
+    }
+}
+
+static void set_byte(struct chunk_region *region, uint32_t logical, unsigned char value)
+{
+    cr_assert_eq(chunk_reserve(region, 1, NULL), WEIR_OK);
+    *(unsigned char *)state_touch(region, state_pos(logical, 5), 1) = value;
+}
+
+static unsigned char get_byte(const struct chunk_region *region, uint32_t logical)
+{
+    return *(const unsigned char *)state_read(region, state_pos(logical, 5));
+}
+
+static unsigned char frozen_byte(const struct chunk_region *region, uint32_t logical)
+{
+    struct chunk_frozen chunk;
+    cr_assert(chunk_cut_next(region, &logical, &chunk));
+    return ((const unsigned char *)chunk.bytes)[5];
+}
+
+Test(chunk, a_new_region_is_sealed_and_its_engine_area_is_zero)
+{
+    struct chunk_region region = make_region();
+    uint64_t size_bytes = 0;
+    const unsigned char *area = chunk_engine_area(&region, &size_bytes);
+    cr_assert_geq(size_bytes, 10000);
+    for (uint64_t i = 0; i < size_bytes; i++)
+        cr_assert_eq(area[i], 0);
+    cr_assert_lt(ftruncate(region.fd, 4096), 0);
+    cr_assert_lt(ftruncate(region.fd, 1 << 30), 0);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, limits_that_cannot_be_are_refused_by_name)
+{
+    struct chunk_region region;
+    struct weir_error err = {0};
+    cr_assert_eq(chunk_region_create(&region, "test", 100, 0, &err), WEIR_EINVAL);
+    cr_assert(strstr(err.text, "--state-limit") != NULL);
+    cr_assert_eq(chunk_region_create(&region, "test", UINT64_MAX, 0, &err), WEIR_EINVAL);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, an_empty_region_takes_little_memory)
+{
+    struct chunk_region region = make_region();
+    struct stat status;
+    cr_assert_eq(fstat(region.fd, &status), 0);
+    cr_assert_lt(status.st_blocks * 512, 64 * 1024);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, allocated_chunks_are_zero_also_when_used_before)
+{
+    struct chunk_region region = make_region();
+    fill(&region, 3);
+    chunk_free(&region, 2);
+    cr_assert_eq(chunk_reserve(&region, 2, NULL), WEIR_OK);
+    uint32_t logical = chunk_alloc(&region);
+    cr_assert_eq(logical, 2);
+    for (uint32_t i = 0; i < CHUNK_BYTES; i++)
+        cr_assert_eq(((const unsigned char *)chunk_read(&region, logical))[i], 0);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, a_cut_keeps_its_bytes_while_the_live_side_changes)
+{
+    struct chunk_region region = make_region();
+    fill(&region, 10);
+    chunk_cut(&region, 7);
+    cr_assert_eq(chunk_cut_live(&region)->number, 7);
+    cr_assert_eq(chunk_cut_live(&region)->chunk_count, 10);
+    for (uint32_t i = 0; i < 10; i += 2)
+        set_byte(&region, i, 200);
+    chunk_free(&region, 9);
+    cr_assert_eq(chunk_reserve(&region, 4, NULL), WEIR_OK);
+    cr_assert_eq(chunk_alloc(&region), 9);
+    cr_assert_eq(chunk_alloc(&region), 10);
+    for (uint32_t i = 0; i < 10; i++)
+        cr_assert_eq(frozen_byte(&region, i), i + 1);
+    for (uint32_t i = 0; i < 9; i++)
+        cr_assert_eq(get_byte(&region, i), i % 2 == 0 ? 200 : i + 1);
+    cr_assert_eq(get_byte(&region, 9), 0);
+    uint32_t behind = 10;
+    struct chunk_frozen chunk;
+    cr_assert_not(chunk_cut_next(&region, &behind, &chunk), "what came after the cut is not in it");
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, only_the_first_write_after_a_cut_copies)
+{
+    struct chunk_region region = make_region();
+    struct chunk_usage usage;
+    fill(&region, 4);
+    set_byte(&region, 1, 9);
+    chunk_cut(&region, 1);
+    for (int i = 0; i < 5; i++)
+        set_byte(&region, 1, (unsigned char)i);
+    chunk_usage(&region, &usage);
+    cr_assert_eq(usage.copied_chunks, 1);
+    cr_assert_eq(usage.frozen_bytes, CHUNK_BYTES);
+    chunk_cut_release(&region);
+    chunk_usage(&region, &usage);
+    cr_assert_eq(usage.frozen_bytes, 0);
+    set_byte(&region, 2, 5);
+    chunk_usage(&region, &usage);
+    cr_assert_eq(usage.copied_chunks, 1, "without a live cut nothing is copied");
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, a_cut_tells_which_chunks_were_written_since_the_one_before)
+{
+    struct chunk_region region = make_region();
+    struct chunk_frozen chunk;
+    fill(&region, 6);
+    chunk_cut(&region, 1);
+    cr_assert_eq(chunk_cut_live(&region)->written_count, 6);
+    chunk_cut_release(&region);
+    set_byte(&region, 3, 1);
+    chunk_cut(&region, 2);
+    cr_assert_eq(chunk_cut_live(&region)->written_count, 1);
+    for (uint32_t next = 0; chunk_cut_next(&region, &next, &chunk);)
+        cr_assert_eq(chunk.written, chunk.logical == 3);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, what_the_reader_has_gathered_is_not_copied)
+{
+    struct chunk_region region = make_region();
+    struct chunk_usage usage;
+    fill(&region, 6);
+    chunk_cut(&region, 1);
+    chunk_cut_gathered(&region, 3);
+    for (uint32_t i = 0; i < 6; i++)
+        set_byte(&region, i, 100);
+    chunk_usage(&region, &usage);
+    cr_assert_eq(usage.copied_chunks, 3);
+    for (uint32_t i = 3; i < 6; i++)
+        cr_assert_eq(frozen_byte(&region, i), i + 1);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, released_chunks_are_used_again_so_the_region_stops_growing)
+{
+    struct chunk_region region = make_region();
+    fill(&region, 50);
+    uint32_t mark = 0;
+    for (uint64_t cut = 1; cut <= 3 * (LIMIT / CHUNK_BYTES) / 50; cut++) { /* the FIFO goes round more than once */
+        chunk_cut(&region, cut);
+        for (uint32_t i = 0; i < 50; i++)
+            set_byte(&region, i, (unsigned char)cut);
+        chunk_cut_release(&region);
+        if (cut == 2)
+            mark = region.header->marks.physical_mark;
+    }
+    cr_assert_eq(region.header->marks.physical_mark, mark);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, the_limit_is_an_error_that_says_what_to_do_and_passes_when_the_cut_does)
+{
+    struct chunk_region region = make_region();
+    struct weir_error err = {0};
+    uint32_t count = 0;
+    while (chunk_reserve(&region, 1, &err) == WEIR_OK) {
+        (void)chunk_alloc(&region);
+        count++;
+    }
+    cr_assert_eq(err.code, WEIR_ELIMIT);
+    cr_assert(strstr(err.text, "--state-limit") != NULL, "%s", err.text);
+    cr_assert_eq(count, LIMIT / CHUNK_BYTES - CHUNK_SPARE);
+    cr_assert_eq(chunk_reserve_writes(&region, 100, NULL), WEIR_OK, "changing takes no chunk without a cut");
+    chunk_cut(&region, 1);
+    cr_assert_eq(chunk_reserve_writes(&region, 100, NULL), WEIR_ELIMIT);
+    for (uint32_t i = 1; i < 200; i++)
+        chunk_free(&region, i);
+    cr_assert_eq(chunk_reserve(&region, 1, NULL), WEIR_ELIMIT, "the cut holds them");
+    chunk_cut_release(&region);
+    cr_assert_eq(chunk_reserve(&region, 1, NULL), WEIR_OK);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, a_snapshot_child_reads_the_cut_while_the_parent_writes)
+{
+    struct chunk_region region = make_region();
+    fill(&region, 200);
+    chunk_cut(&region, 1);
+    pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        struct chunk_frozen chunk;
+        for (uint32_t next = 0; chunk_cut_next(&region, &next, &chunk); chunk_cut_gathered(&region, next))
+            for (uint32_t i = 0; i < CHUNK_BYTES; i++)
+                if (((const unsigned char *)chunk.bytes)[i] != (unsigned char)(chunk.logical + 1))
+                    _exit(1);
+        _exit(0);
+    }
+    int status = 0;
+    uint32_t round = 0;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        uint32_t logical = round++ * 7 % 200;
+        cr_assert_eq(chunk_reserve(&region, 1, NULL), WEIR_OK);
+        memset(state_touch(&region, state_pos(logical, 0), CHUNK_BYTES), 0xee, CHUNK_BYTES);
+    }
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child saw a byte that changed after the cut");
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, an_image_with_gaps_can_be_loaded_in_any_order_and_goes_on)
+{
+    struct chunk_region region = make_region();
+    unsigned char bytes[CHUNK_BYTES];
+    const uint32_t ids[] = {9, 0, 4};
+    for (int i = 0; i < 3; i++) {
+        memset(bytes, (int)ids[i] + 1, sizeof bytes);
+        cr_assert_eq(chunk_restore(&region, ids[i], bytes, NULL), WEIR_OK);
+    }
+    cr_assert_eq(chunk_restore(&region, 4, bytes, NULL), WEIR_ECORRUPT);
+    cr_assert_eq(chunk_restore(&region, UINT32_MAX, bytes, NULL), WEIR_ECORRUPT);
+    cr_assert_eq(chunk_restore(&region, 1u << 29, bytes, NULL), WEIR_ELIMIT);
+    chunk_restore_finish(&region, false);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(get_byte(&region, ids[i]), ids[i] + 1);
+    bool seen[16] = {[0] = true, [4] = true, [9] = true};
+    for (int i = 0; i < 8; i++) { /* seven gaps, then a new one */
+        cr_assert_eq(chunk_reserve(&region, 1, NULL), WEIR_OK);
+        uint32_t logical = chunk_alloc(&region);
+        cr_assert(logical < 16 && !seen[logical]);
+        seen[logical] = true;
+    }
+    cr_assert(seen[10]);
+    chunk_cut(&region, 1);
+    cr_assert_eq(chunk_cut_live(&region)->chunk_count, 11);
+    cr_assert_eq(chunk_cut_live(&region)->written_count, 8, "loaded chunks belong to the checkpoint before");
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, reset_empties_a_region_and_keeps_its_memory)
+{
+    struct chunk_region region = make_region();
+    struct chunk_usage before, after;
+    fill(&region, 100);
+    chunk_cut(&region, 1);
+    chunk_usage(&region, &before);
+    chunk_region_reset(&region);
+    chunk_usage(&region, &after);
+    cr_assert_eq(after.live_bytes, 0);
+    cr_assert_eq(after.backed_bytes, before.backed_bytes);
+    cr_assert_null(chunk_cut_live(&region));
+    fill(&region, 100);
+    cr_assert_eq(get_byte(&region, 99), 100);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, a_second_mapping_sees_the_same_state_elsewhere)
+{
+    struct chunk_region region = make_region();
+    struct chunk_region other;
+    struct weir_error err = {0};
+    fill(&region, 5);
+    cr_assert_eq(chunk_region_map(&other, dup(region.fd), &err), WEIR_OK, "%s", err.text);
+    cr_assert_neq((void *)other.header, (void *)region.header);
+    for (uint32_t i = 0; i < 5; i++)
+        cr_assert_eq(get_byte(&other, i), i + 1);
+    chunk_region_destroy(&other);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, a_file_that_is_no_region_is_refused)
+{
+    struct chunk_region region;
+    struct weir_error err = {0};
+    int fd = memfd_create("other", 0);
+    cr_assert_eq(chunk_region_map(&region, fd, &err), WEIR_ECORRUPT);
+    cr_assert_eq(ftruncate(fd, 1 << 20), 0);
+    cr_assert_eq(chunk_region_map(&region, fd, &err), WEIR_ECORRUPT);
+    struct chunk_region good = make_region();
+    good.header->chunk_shift++;
+    cr_assert_eq(chunk_region_map(&region, good.fd, &err), WEIR_EVERSION);
+    good.header->chunk_shift--;
+    good.header->pool_offset += CHUNK_BYTES;
+    cr_assert_eq(chunk_region_map(&region, good.fd, &err), WEIR_ECORRUPT);
+    chunk_region_destroy(&good);
+    close(fd);
+}
