@@ -1,6 +1,7 @@
 /*
- * state_bench.c - updates per second of a keyed counter (8-byte keys, 8-byte values) on one core, straight on the state layer:
- * no ring, no records; by processor time, so that a busy machine disturbs it less. For tuning; the figures of whole jobs come from bench/run.
+ * state_bench.c - updates per second of a keyed counter (8-byte keys, 8-byte values) on one core, straight on the
+ * state layer: no ring, no records; by processor time, so that a busy machine disturbs it less. For tuning; the
+ * figures of whole jobs come from bench/run.
  *
  *     state_bench [KEYS...]       default: 1000 1000000 10000000
  */
@@ -18,9 +19,11 @@ struct counter_bench {
     struct op_state *op;
     uint64_t key_count;
     uint64_t random;
+    struct weir_error err;
 };
 
-static const struct weir_state counter_state = {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = 8};
+static const struct weir_state counter_state = {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY,
+                                                .size_bytes = 8};
 
 static int64_t processor_ns(void)
 {
@@ -52,15 +55,14 @@ static uint64_t random_below(struct counter_bench *bench, uint64_t bound)
 static void update(struct counter_bench *bench, const uint64_t *keys)
 {
     uint64_t hashes[BATCH];
-    struct weir_error err = {0};
     for (int i = 0; i < BATCH; i++)
         hashes[i] = key_hash_8(&keys[i]);
     op_state_prefetch(bench->op, hashes, BATCH);
     for (int i = 0; i < BATCH; i++) {
         op_state_set_key(bench->op, &keys[i], 8, hashes[i]);
-        uint64_t *count = op_state_value(bench->op, 0, &err);
+        uint64_t *count = op_state_value(bench->op, 0, &bench->err);
         if (count == NULL)
-            fail(&err);
+            fail(&bench->err);
         ++*count;
     }
 }
@@ -108,7 +110,8 @@ static void run(uint64_t key_count)
 {
     struct counter_bench bench = {.key_count = key_count};
     struct weir_error err = {0};
-    struct op_state_config config = {.operator_name = "bench", .states = &counter_state, .state_count = 1, .keyed = true, .key_bytes = 8};
+    struct op_state_config config = {.operator_name = "bench", .states = &counter_state, .state_count = 1,
+                                     .keyed = true, .key_bytes = 8};
     if (chunk_region_create(&bench.region, "state_bench", UINT64_C(4) << 30, 0, &err) != WEIR_OK ||
         op_state_open(&bench.op, &bench.region, &config, &err) != WEIR_OK)
         fail(&err);

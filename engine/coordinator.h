@@ -42,8 +42,10 @@ int64_t checkpoint_tick(struct coordinator *c);
 int64_t recovery_tick(struct coordinator *c);
 int64_t heartbeat_tick(struct coordinator *c);
 
-/* Gives the checkpoint in progress, if any, up. */
+/* Gives the checkpoint in progress, if any, up. It counts as a failed one (--checkpoint-tolerated-failures). */
 void checkpoint_abort(struct coordinator *c, const char *format, ...) WEIR_PRINTF(2, 3);
+/* The same for a task's death, which has bounds of its own (the restart strategy): no failure of the checkpoint. */
+void checkpoint_interrupted(struct coordinator *c);
 /* Answers those who wait for this checkpoint. err NULL: it is complete. */
 void coordinator_answer(struct coordinator *c, uint64_t checkpoint_id, const struct weir_error *err);
 /* Ends the job: all processes, with this outcome. */

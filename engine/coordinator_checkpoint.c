@@ -5,6 +5,7 @@
 #include "base/kill_point.h"
 #include "engine/coordinator.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,19 @@ static bool snapshots_in_progress(const struct coordinator *c)
         if (SNAPSHOT_STATUS(slot_word(c, i)) == SNAPSHOT_RUNNING)
             return true;
     return false;
+}
+
+/* The next checkpoint is due: what children of one that was given up still write (a disk that hangs, perhaps) is of no use, and must
+ * not hold it up. Their files are their own; what they were to persist is persisted with the next checkpoint. */
+static void kill_given_up_snapshots(const struct coordinator *c)
+{
+    uint64_t aborted_id = atomic_load_explicit(&c->shared->checkpoint_aborted, memory_order_relaxed);
+    for (unsigned i = 0; i < c->job->plan->task_count; i++) {
+        uint64_t word = slot_word(c, i);
+        int32_t pid = atomic_load(&task_at(c, i)->snapshot.child_pid);
+        if (SNAPSHOT_STATUS(word) == SNAPSHOT_RUNNING && SNAPSHOT_ID(word) <= aborted_id && pid > 0)
+            kill(pid, SIGKILL);
+    }
 }
 
 static int64_t periodic_due_ns(const struct coordinator *c)
@@ -279,26 +293,42 @@ static void conclude(struct coordinator *c)
 
 /* ---- ABORTED ---- */
 
-void checkpoint_abort(struct coordinator *c, const char *format, ...)
+static bool is_in_progress(const struct coordinator *c)
+{
+    return c->state->state != CHECKPOINT_IDLE && c->state->state != CHECKPOINT_COMPLETED && c->state->state != CHECKPOINT_ABORTED;
+}
+
+static void give_up(struct coordinator *c, const struct weir_error *err)
 {
     struct coordinator_shared *state = c->state;
+    checkpoint_move(state, CHECKPOINT_ABORTED);
+    atomic_store_explicit(&c->shared->checkpoint_aborted, state->checkpoint_id, memory_order_release);
+    state->aborted_count++;
+    state->last_ended_ns = clock_monotonic_ns();
+    log_line(LOG_WARNING, "checkpoint %llu aborted: %s", (unsigned long long)state->checkpoint_id, err->text);
+    event_log_append(&c->job->events, EVENT_CHECKPOINT_ABORTED,
+                     json_pack("{s:I, s:s, s:I}", "checkpoint", (json_int_t)state->checkpoint_id, "reason", err->text, "failures",
+                               (json_int_t)state->aborted_in_a_row));
+    coordinator_answer(c, state->checkpoint_id, err);
+}
+
+void checkpoint_abort(struct coordinator *c, const char *format, ...)
+{
     struct weir_error err = {0};
-    if (state->state == CHECKPOINT_IDLE || state->state == CHECKPOINT_COMPLETED || state->state == CHECKPOINT_ABORTED)
+    if (!is_in_progress(c))
         return;
     va_list args;
     va_start(args, format);
     error_set_va(&err, WEIR_ECANCELLED, format, args);
     va_end(args);
-    checkpoint_move(state, CHECKPOINT_ABORTED);
-    atomic_store_explicit(&c->shared->checkpoint_aborted, state->checkpoint_id, memory_order_release);
-    state->aborted_count++;
-    state->aborted_in_a_row++;
-    state->last_ended_ns = clock_monotonic_ns();
-    log_line(LOG_WARNING, "checkpoint %llu aborted: %s", (unsigned long long)state->checkpoint_id, err.text);
-    event_log_append(&c->job->events, EVENT_CHECKPOINT_ABORTED,
-                     json_pack("{s:I, s:s, s:I}", "checkpoint", (json_int_t)state->checkpoint_id, "reason", err.text, "failures",
-                               (json_int_t)state->aborted_in_a_row));
-    coordinator_answer(c, state->checkpoint_id, &err);
+    c->state->aborted_in_a_row++;
+    give_up(c, &err);
+}
+
+void checkpoint_interrupted(struct coordinator *c)
+{
+    if (is_in_progress(c))
+        give_up(c, &(struct weir_error){WEIR_ECANCELLED, "a task died"});
 }
 
 static void clean_up_aborted(struct coordinator *c)
@@ -332,8 +362,10 @@ static int64_t idle_tick(struct coordinator *c)
     int trigger = due_trigger(c);
     if (trigger < 0)
         return periodic_due_ns(c);
-    if (snapshots_in_progress(c)) /* of an aborted checkpoint: its end wakes us */
+    if (snapshots_in_progress(c)) { /* of an aborted checkpoint: their end wakes us */
+        kill_given_up_snapshots(c);
         return c->now_ns + 10 * NS_PER_MS;
+    }
     begin(c, (enum trigger)trigger);
     return c->now_ns;
 }

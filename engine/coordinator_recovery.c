@@ -189,7 +189,7 @@ static void note_deaths(struct coordinator *c)
     struct coordinator_shared *state = c->state;
     if (state->death_noticed_ns == 0)
         state->death_noticed_ns = c->now_ns;
-    checkpoint_abort(c, "a task died");
+    checkpoint_interrupted(c);
     if (!verdict.own_fault && !verdict.damaged && ++state->outside_deaths > OUTSIDE_DEATHS_MAX)
         verdict.own_fault = true;
     struct weir_error denied = {0};

@@ -213,8 +213,9 @@ static int restart_tasks(struct launcher *launcher, struct weir_error *err)
     struct job_shared *shared = launcher->job->shared;
     atomic_store_explicit(&shared->run_state, RUN_STARTING, memory_order_release);
     kill_and_reap(launcher, false);
-    atomic_fetch_add(&shared->generation, 1);
-    int code = fork_tasks(launcher, err);
+    int code = job_next_generation(launcher->job, atomic_load(&shared->generation) + 1, err);
+    if (code == WEIR_OK)
+        code = fork_tasks(launcher, err);
     atomic_store_explicit(&shared->launcher_request, LAUNCHER_NOTHING, memory_order_release);
     job_wake(launcher->job->coordinator_fd);
     return code;

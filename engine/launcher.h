@@ -15,6 +15,11 @@ int job_reset_tasks(struct job *job, struct weir_error *err);
 /* Chooses what the first start restores, checks that it fits this job, and sets the first ids (first_start.c). */
 int job_choose_start(struct job *job, struct weir_error *err);
 
+/* Sets the generation to the one after the last that ran in this directory, at least to `at_least`, and notes it in the LOCK file:
+ * names that carry it (staged output, snapshots) are never used twice, also where no checkpoint was completed in between. Not
+ * synced: after a power cut the newest manifest's generation counts. */
+int job_next_generation(struct job *job, uint64_t at_least, struct weir_error *err);
+
 /* Runs the job's processes until the coordinator ends it. */
 int launcher_run(struct job *job, const struct run_observer *observer, struct weir_error *err);
 

@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define GENERATION_BYTES 21 /* of the LOCK file: twenty digits and a line end */
+
 /* mkdir -p: all but the last part, which checkpoint_dir_open makes durably. */
 static int make_parents(const char *path, struct weir_error *err)
 {
@@ -290,6 +292,19 @@ static int new_job_id(struct job *job, struct weir_error *err)
     return WEIR_OK;
 }
 
+int job_next_generation(struct job *job, uint64_t at_least, struct weir_error *err)
+{
+    char text[GENERATION_BYTES + 1] = {0};
+    ssize_t got = pread(job->lock_fd, text, GENERATION_BYTES, 0);
+    uint64_t noted = got > 0 ? strtoull(text, NULL, 10) : 0;
+    uint64_t generation = u64_max(noted + 1, at_least);
+    snprintf(text, sizeof text, "%0*llu\n", GENERATION_BYTES - 1, (unsigned long long)generation);
+    if (pwrite(job->lock_fd, text, GENERATION_BYTES, 0) != GENERATION_BYTES)
+        return error_set_errno(err, errno, "checkpoint directory '%s': note the generation in LOCK", job->options->directory);
+    atomic_store(&job->shared->generation, generation);
+    return WEIR_OK;
+}
+
 int job_choose_start(struct job *job, struct weir_error *err)
 {
     struct coordinator_shared *state = &job->shared->coordinator;
@@ -309,8 +324,10 @@ int job_choose_start(struct job *job, struct weir_error *err)
     uint64_t restored = start != NULL ? start->checkpoint_id : 0;
     if (start != NULL)
         memcpy(job->shared->job_id, start->job_id, sizeof job->shared->job_id);
-    atomic_store(&job->shared->generation, start != NULL ? start->generation + 1 : 1);
+    code = job_next_generation(job, start != NULL ? start->generation + 1 : 1, err);
     manifest_free(start);
+    if (code != WEIR_OK)
+        return code;
     state->next_id = id_max + 1;
     state->last_completed_id = restored;
     state->start_id = restored;

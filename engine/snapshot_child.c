@@ -114,6 +114,17 @@ static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id)
     _exit(0);
 }
 
+static void note_lost_child(struct task *task, uint64_t checkpoint_id)
+{
+    struct snapshot_slot *slot = &task->shared->snapshot;
+    uint64_t running = SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING);
+    if (atomic_load_explicit(&slot->word, memory_order_acquire) != running)
+        return; /* it has acknowledged */
+    error_set(&slot->error, WEIR_EFAILED, "its snapshot child died at once");
+    if (atomic_compare_exchange_strong(&slot->word, &running, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_FAILED)))
+        job_wake(task->job->coordinator_fd);
+}
+
 int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_error *err)
 {
     struct clone_args args = {.flags = CLONE_PARENT};
@@ -125,7 +136,9 @@ int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_
         return error_set_errno(err, errno, "fork of the snapshot child (a limit on processes or memory?)");
     if (pid == 0)
         child_main(task, checkpoint_id);
-    atomic_store_explicit(&task->shared->snapshot.child_pid, (int32_t)pid, memory_order_relaxed);
+    atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);
+    if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) /* reaped before the launcher could know whose it was: nobody else will say so */
+        note_lost_child(task, checkpoint_id);
     counter_set(&task->shared->counters.fork_ns_last, (uint64_t)(clock_monotonic_ns() - begun_ns));
     return WEIR_OK;
 }

@@ -14,7 +14,8 @@
 #define CHUNK_VERSION 1
 #define PAGE_BYTES UINT64_C(4096)
 #define HUGE_BYTES (UINT64_C(2) << 20)
-/* Memory is taken in steps of an eighth of what there is: few calls, and a pause of under a millisecond or so for each. */
+/* Memory is taken in steps of an eighth of what there is: few calls, and a pause of under a millisecond or so for
+ * each. */
 #define STEP_BYTES_MIN (UINT64_C(256) << 10)
 #define STEP_BYTES_MAX (UINT64_C(4) << 20)
 #define FIFO_STEP 4096u /* entries */
@@ -51,8 +52,8 @@ static void lay_out(struct chunk_header *header, uint64_t limit_bytes, uint64_t 
 
 static unsigned char *region_base(const struct chunk_region *region) { return (unsigned char *)region->header; }
 
-/* Gives [offset, offset + size_bytes) memory now, so that a lack of it is an error here and not a SIGBUS later. By way of the mapping
- * where the kernel can (5.14), since only that makes huge pages where they are merely advised. */
+/* Gives [offset, offset + size_bytes) memory now, so that a lack of it is an error here and not a SIGBUS later. By
+ * way of the mapping where the kernel can (5.14), since only that makes huge pages where they are merely advised. */
 static int back_bytes(struct chunk_region *region, uint64_t offset, uint64_t size_bytes, struct weir_error *err)
 {
     uint64_t first = offset & ~(PAGE_BYTES - 1);
@@ -70,7 +71,8 @@ static int back_bytes(struct chunk_region *region, uint64_t offset, uint64_t siz
     }
     if (errno_value == EFAULT)
         errno_value = ENOMEM;
-    return error_set_errno(err, errno_value, "state: no memory for %llu KiB more", (unsigned long long)((end - first) >> 10));
+    return error_set_errno(err, errno_value, "state: no memory for %llu KiB more",
+                           (unsigned long long)((end - first) >> 10));
 }
 
 static void set_addresses(struct chunk_region *region, unsigned char *base)
@@ -87,7 +89,8 @@ static int check_limit(uint64_t limit_bytes, struct weir_error *err)
 {
     if (limit_bytes >= CHUNK_LIMIT_BYTES_MIN && limit_bytes <= CHUNK_LIMIT_BYTES_MAX)
         return WEIR_OK;
-    return error_set(err, WEIR_EINVAL, "--state-limit: %llu bytes is not between %llu and %llu", (unsigned long long)limit_bytes,
+    return error_set(err, WEIR_EINVAL, "--state-limit: %llu bytes is not between %llu and %llu",
+                     (unsigned long long)limit_bytes,
                      (unsigned long long)CHUNK_LIMIT_BYTES_MIN, (unsigned long long)CHUNK_LIMIT_BYTES_MAX);
 }
 
@@ -135,7 +138,8 @@ static int verify_header(const struct chunk_header *header, uint64_t file_bytes,
     struct chunk_header expected = {0};
     if (check_limit(header->limit_bytes, NULL) == WEIR_OK && header->engine_bytes <= file_bytes)
         lay_out(&expected, header->limit_bytes, header->engine_bytes);
-    if (memcmp(header, &expected, offsetof(struct chunk_header, physical_backed)) != 0 || header->file_bytes != file_bytes)
+    if (memcmp(header, &expected, offsetof(struct chunk_header, physical_backed)) != 0 ||
+        header->file_bytes != file_bytes)
         return error_set(err, WEIR_ECORRUPT, "state region: its header does not describe a file of %llu bytes",
                          (unsigned long long)file_bytes);
     return WEIR_OK;
@@ -303,7 +307,8 @@ static bool cut_needs(const struct chunk_region *region, uint32_t logical)
 {
     if (region->header->cuts[0].live == 0)
         return false;
-    /* Acquire: the reader's loads of this chunk happened before its release store, so they do not see what is written next. */
+    /* Acquire: the reader's loads of this chunk happened before its release store, so they do not see what is
+     * written next. */
     return logical >= atomic_load_explicit(&region->header->cut_gathered, memory_order_acquire);
 }
 
@@ -440,7 +445,8 @@ int chunk_restore(struct chunk_region *region, uint32_t logical, const void *byt
     if (logical >= CHUNK_UNUSED)
         return error_set(err, WEIR_ECORRUPT, "state image: chunk %u is not a possible one", logical);
     if (logical >= header->chunks_max)
-        return error_set(err, WEIR_ELIMIT, "state image: chunk %u is beyond the limit of %llu KiB: raise --state-limit", logical,
+        return error_set(err, WEIR_ELIMIT,
+                         "state image: chunk %u is beyond the limit of %llu KiB: raise --state-limit", logical,
                          (unsigned long long)(header->limit_bytes >> 10));
     int code = reserve(region, 1, err); /* what fitted once fits again: the spare ones are not asked for */
     if (code == WEIR_OK)

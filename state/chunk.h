@@ -1,23 +1,26 @@
 /*
- * chunk.h - the chunk region: everything that a task must remember, in one shared memory file, in chunks of CHUNK_BYTES that
- * are found through a table and copied on their first write after a cut.
+ * chunk.h - the chunk region: everything that a task must remember, in one shared memory file, in chunks of
+ * CHUNK_BYTES that are found through a table and copied on their first write after a cut.
  *
  *     file:  header | engine area | live table | frozen tables (2) | retire FIFO | physical chunks
  *
- * A *logical* chunk id is what state refers to; it never changes while the chunk is allocated. The live table gives the
- * *physical* chunk that holds its bytes now. A cut copies the table; from then on the first write to a chunk takes a free
- * physical chunk, copies the bytes and switches the live entry, so that the frozen table goes on naming the old bytes. A
- * reader of the cut (snapshot child) says by chunk_cut_gathered() how far it has got; what it has copied out is no longer copied.
+ * A *logical* chunk id is what state refers to; it never changes while the chunk is allocated. The live table gives
+ * the *physical* chunk that holds its bytes now. A cut copies the table; from then on the first write to a chunk
+ * takes a free physical chunk, copies the bytes and switches the live entry, so that the frozen table goes on naming
+ * the old bytes. A reader of the cut (snapshot child) says by chunk_cut_gathered() how far it has got; what it has
+ * copied out is no longer copied.
  *
- * Retired physical chunks go through one FIFO: [free_head, release_pos) may be taken again, [release_pos, retire_tail) may
- * still be needed by the cut. Forebears of the idea: shadow paging (Lorie 1977), HyPer's snapshots without its page faults.
+ * Retired physical chunks go through one FIFO: [free_head, release_pos) may be taken again, [release_pos,
+ * retire_tail) may still be needed by the cut. Forebears of the idea: shadow paging (Lorie 1977), HyPer's snapshots
+ * without its page faults.
  *
- * Who may call: the task that owns the region, on its one thread, calls everything; a snapshot child (which inherits handle and
- * mapping by fork) calls only chunk_cut_next(), chunk_cut_gathered() and chunk_read_frozen(). Nothing here blocks;
- * chunk_reserve() makes a system call when the region grows. The handle is private memory and holds no state.
+ * Who may call: the task that owns the region, on its one thread, calls everything; a snapshot child (which inherits
+ * handle and mapping by fork) calls only chunk_cut_next(), chunk_cut_gathered() and chunk_read_frozen(). Nothing
+ * here blocks; chunk_reserve() makes a system call when the region grows. The handle is private memory and holds no
+ * state.
  *
- * Failure: the only thing that can fail is getting memory, and only chunk_reserve() does that. An operation first reserves
- * as many chunks as it can need at most, and then cannot fail half-way.
+ * Failure: the only thing that can fail is getting memory, and only chunk_reserve() does that. An operation first
+ * reserves as many chunks as it can need at most, and then cannot fail half-way.
  */
 #ifndef WEIR_STATE_CHUNK_H
 #define WEIR_STATE_CHUNK_H
@@ -34,8 +37,9 @@
 #define CHUNK_CUTS_MAX 2               /* room in the layout; at most one is live so far */
 #define CHUNK_LIMIT_BYTES_MAX (UINT64_C(1) << 36) /* references to blobs are 32 bits of 16 bytes */
 #define CHUNK_LIMIT_BYTES_MIN (UINT64_C(1) << (CHUNK_SHIFT + 8))
-/* After chunk_reserve(region, n) succeeded, n + CHUNK_SPARE chunks can be taken: steps that follow one another within one
- * operation (a bucket splits, then the row gets its blob) each reserve their own and lean on the spare ones for the rest. */
+/* After chunk_reserve(region, n) succeeded, n + CHUNK_SPARE chunks can be taken: steps that follow one another
+ * within one operation (a bucket splits, then the row gets its blob) each reserve their own and lean on the spare
+ * ones for the rest. */
 #define CHUNK_SPARE (48u + ((1u << 17) >> CHUNK_SHIFT)) /* the second part: the largest entry, twice */
 
 /* A table entry: 0 where the id was never used. */
@@ -66,7 +70,8 @@ struct chunk_cut {
 };
 _Static_assert(sizeof(struct chunk_cut) == 32, "chunk_cut is shared");
 
-/* Counts since the region was created; written by the task, read by anyone (a stale or torn count misleads only a chart). */
+/* Counts since the region was created; written by the task, read by anyone (a stale or torn count misleads only a
+ * chart). */
 struct chunk_counters {
     uint64_t copied;        /* chunks copied on first write */
     uint64_t copies_spared; /* first writes that found their chunk gathered already */
@@ -91,8 +96,9 @@ struct chunk_header {
     _Alignas(64) struct chunk_marks marks;
     _Alignas(64) struct chunk_cut cuts[CHUNK_CUTS_MAX];
     _Alignas(64) struct chunk_counters counters;
-    /* All logical ids below it are copied out of the live cut. Stored by the reader of the cut with release, after its last read
-     * of those chunks; loaded by the task with acquire, before it changes one in place. A stale (low) value costs a copy. */
+    /* All logical ids below it are copied out of the live cut. Stored by the reader of the cut with release, after
+     * its last read of those chunks; loaded by the task with acquire, before it changes one in place. A stale (low)
+     * value costs a copy. */
     _Alignas(64) _Atomic uint32_t cut_gathered;
 };
 _Static_assert(sizeof(struct chunk_header) == 448, "chunk_header is shared");
@@ -107,9 +113,10 @@ struct chunk_region {
     int fd;
 };
 
-/* Makes a region, empty, and maps it. limit_bytes bounds the physical chunks, live and frozen ones together (the tables come on top:
- * about 0.5 %); it is rounded down to whole chunks. Memory is taken as it is needed. Fails with WEIR_EINVAL (limit outside
- * CHUNK_LIMIT_BYTES_MIN .. _MAX), WEIR_ENOMEM, WEIR_ELIMIT (descriptors). `name` is for /proc only. */
+/* Makes a region, empty, and maps it. limit_bytes bounds the physical chunks, live and frozen ones together (the
+ * tables come on top: about 0.5 %); it is rounded down to whole chunks. Memory is taken as it is needed. Fails with
+ * WEIR_EINVAL (limit outside CHUNK_LIMIT_BYTES_MIN .. _MAX), WEIR_ENOMEM, WEIR_ELIMIT (descriptors). `name` is for
+ * /proc only. */
 int chunk_region_create(struct chunk_region *region, const char *name, uint64_t limit_bytes, uint64_t engine_bytes,
                         struct weir_error *err);
 /* Maps a region that exists, by its descriptor (kept, and closed by destroy). Its header is verified. */
@@ -118,7 +125,8 @@ int chunk_region_map(struct chunk_region *region, int fd, struct weir_error *err
 void chunk_region_unmap(struct chunk_region *region);
 /* Unmaps and closes. A zeroed or unmapped region is fine. */
 void chunk_region_destroy(struct chunk_region *region);
-/* Back to empty: no chunk, no cut. Keeps memory and the engine area as they are. Handles above this layer are void after it. */
+/* Back to empty: no chunk, no cut. Keeps memory and the engine area as they are. Handles above this layer are void
+ * after it. */
 void chunk_region_reset(struct chunk_region *region);
 
 /* The engine's own bytes (commit records, cut records), aligned to a page; zero at first. */
@@ -127,9 +135,10 @@ void *chunk_engine_area(const struct chunk_region *region, uint64_t *ret_size_by
 /* ------------------------------------------------------------------------------------------------ changes ------- */
 
 /*
- * THE place where the undo log will be written: called before `size_bytes` at `address` (anywhere in the region's mapping)
- * change. Contents of chunks get here by state_touch(), table entries by chunk_alloc() and chunk_free(). Exempt: chunk_marks and
- * cuts (the commit record carries them) and the switch of a first write (both chunks hold the same bytes).
+ * THE place where the undo log will be written: called before `size_bytes` at `address` (anywhere in the region's
+ * mapping) change. Contents of chunks get here by state_touch(), table entries by chunk_alloc() and chunk_free().
+ * Exempt: chunk_marks and cuts (the commit record carries them) and the switch of a first write (both chunks hold
+ * the same bytes).
  */
 static inline void state_before_change(struct chunk_region *region, const void *address, size_t size_bytes)
 {
@@ -138,8 +147,10 @@ static inline void state_before_change(struct chunk_region *region, const void *
     (void)size_bytes;
 }
 
-/* A position in logical space: logical chunk * CHUNK_BYTES + offset. 0 is never a thing of its own (the root chunk's header). */
-static inline uint64_t state_pos(uint32_t logical, uint32_t offset) { return ((uint64_t)logical << CHUNK_SHIFT) + offset; }
+/* A position in logical space: logical chunk * CHUNK_BYTES + offset. 0 is never a thing of its own (the root chunk's
+ * header). */
+static inline uint64_t state_pos(uint32_t logical,
+                                 uint32_t offset) { return ((uint64_t)logical << CHUNK_SHIFT) + offset; }
 static inline uint32_t state_pos_chunk(uint64_t pos) { return (uint32_t)(pos >> CHUNK_SHIFT); }
 static inline uint32_t state_pos_offset(uint64_t pos) { return (uint32_t)(pos & (CHUNK_BYTES - 1)); }
 
@@ -156,8 +167,8 @@ static inline bool chunk_is_written(const struct chunk_region *region, uint32_t 
 
 void *chunk_first_write(struct chunk_region *region, uint32_t logical);
 
-/* The chunk's bytes, to be changed. Takes up to one reserved chunk (see chunk_reserve). An address is good until the next cut or the
- * next first write of the same chunk: ask again rather than keep it. State code uses state_touch(). */
+/* The chunk's bytes, to be changed. Takes up to one reserved chunk (see chunk_reserve). An address is good until the
+ * next cut or the next first write of the same chunk: ask again rather than keep it. State code uses state_touch(). */
 static inline void *chunk_write(struct chunk_region *region, uint32_t logical)
 {
     uint32_t entry = region->table[logical];
@@ -178,7 +189,8 @@ static inline const void *state_read(const struct chunk_region *region, uint64_t
     return (const unsigned char *)chunk_read(region, state_pos_chunk(pos)) + state_pos_offset(pos);
 }
 
-/* The bytes at a position, of which the next size_bytes (within the chunk) will be changed. A chunk must be reserved. */
+/* The bytes at a position, of which the next size_bytes (within the chunk) will be changed. A chunk must be
+ * reserved. */
 static inline void *state_touch(struct chunk_region *region, uint64_t pos, size_t size_bytes)
 {
     DCHECK(state_pos_offset(pos) + size_bytes <= CHUNK_BYTES);
@@ -197,8 +209,8 @@ static inline uint64_t chunk_available(const struct chunk_region *region)
     return marks->release_pos - marks->free_head + region->header->physical_backed - marks->physical_mark;
 }
 
-/* Makes sure that `count` chunks, and CHUNK_SPARE more, can be taken by first writes and chunk_alloc(). Fails with WEIR_ELIMIT (the
- * text names --state-limit) or WEIR_ENOMEM, and then nothing has changed. Good until the next cut. */
+/* Makes sure that `count` chunks, and CHUNK_SPARE more, can be taken by first writes and chunk_alloc(). Fails with
+ * WEIR_ELIMIT (the text names --state-limit) or WEIR_ENOMEM, and then nothing has changed. Good until the next cut. */
 static inline int chunk_reserve(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
     if (__builtin_expect(chunk_available(region) >= (uint64_t)count + CHUNK_SPARE, 1) &&
@@ -207,8 +219,8 @@ static inline int chunk_reserve(struct chunk_region *region, uint32_t count, str
     return chunk_reserve_slow(region, count, err);
 }
 
-/* The same for an operation that changes chunks and may free some, but makes none: without a live cut that takes no chunk at all, so it
- * also works when the limit is reached. */
+/* The same for an operation that changes chunks and may free some, but makes none: without a live cut that takes no
+ * chunk at all, so it also works when the limit is reached. */
 static inline int chunk_reserve_writes(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
     bool cut = region->header->cuts[0].live != 0;
@@ -224,7 +236,8 @@ void chunk_free(struct chunk_region *region, uint32_t logical);
 
 /* ------------------------------------------------------------------------------------------------ cuts ---------- */
 
-/* Freezes the state as it is now, as cut `number`. No other cut may be live. Cannot fail; copies the table (4 bytes a chunk). */
+/* Freezes the state as it is now, as cut `number`. No other cut may be live. Cannot fail; copies the table (4 bytes
+ * a chunk). */
 void chunk_cut(struct chunk_region *region, uint64_t number);
 /* The live cut is needed no more: what it held is free. */
 void chunk_cut_release(struct chunk_region *region);
@@ -237,18 +250,20 @@ struct chunk_frozen {
     const void *bytes;
 };
 
-/* The next allocated chunk of the live cut at or above *logical, which is set to the id behind it. Start with 0. False at the end. */
+/* The next allocated chunk of the live cut at or above *logical, which is set to the id behind it. Start with 0.
+ * False at the end. */
 bool chunk_cut_next(const struct chunk_region *region, uint32_t *logical, struct chunk_frozen *ret_chunk);
 /* The reader's word that it needs no logical chunk below `logical` of the live cut any more. Only ever grows. */
 void chunk_cut_gathered(struct chunk_region *region, uint32_t logical);
 
 /* ------------------------------------------------------------------------------------------------ loading ------- */
 
-/* Loads one chunk (CHUNK_BYTES) of an image into a region that was empty before the first call; ids in any order, each once.
- * Reserves by itself. Fails with WEIR_ELIMIT, WEIR_ENOMEM, WEIR_ECORRUPT (an id twice, or one that no region can have). */
+/* Loads one chunk (CHUNK_BYTES) of an image into a region that was empty before the first call; ids in any order,
+ * each once. Reserves by itself. Fails with WEIR_ELIMIT, WEIR_ENOMEM, WEIR_ECORRUPT (an id twice, or one that no
+ * region can have). */
 int chunk_restore(struct chunk_region *region, uint32_t logical, const void *bytes, struct weir_error *err);
-/* After the last one: the ids in between become free, and all chunks count as not written since the last cut (`written` false: the image
- * is the previous checkpoint) or as written (true). */
+/* After the last one: the ids in between become free, and all chunks count as not written since the last cut
+ * (`written` false: the image is the previous checkpoint) or as written (true). */
 void chunk_restore_finish(struct chunk_region *region, bool written);
 
 /* ------------------------------------------------------------------------------------------------ counters ------ */

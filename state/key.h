@@ -1,9 +1,9 @@
 /*
  * key.h - how keys are hashed, and which hash belongs to which key group and subtask.
  *
- * One hash serves all: its upper 32 bits, the *position*, choose the key group, the subtask and the bucket, so that a key group is
- * a contiguous range of positions; its lower 32 bits choose slot and tag within the bucket. The function is XXH3 (64 bits, no
- * seed), and is part of the checkpoint format: a change of it is a change of version.
+ * One hash serves all: its upper 32 bits, the *position*, choose the key group, the subtask and the bucket, so that
+ * a key group is a contiguous range of positions; its lower 32 bits choose slot and tag within the bucket. The
+ * function is XXH3 (64 bits, no seed), and is part of the checkpoint format: a change of it is a change of version.
  * Pure functions, for any process.
  */
 #ifndef WEIR_STATE_KEY_H

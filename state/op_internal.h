@@ -1,5 +1,6 @@
 /*
- * op_internal.h - what the files behind op_state.h share: the root of an operator in the state image, its rows, the handle.
+ * op_internal.h - what the files behind op_state.h share: the root of an operator in the state image, its rows, the
+ * handle.
  *
  *     op_state.c  open, attach, keys           op_schema.c  declarations, their stored form, the layout of rows
  *     op_row.c    finding and making rows      op_value.c op_list.c op_map.c op_timer.c  the kinds      op_visit.c  all of it
@@ -21,7 +22,8 @@ struct state_root {
     uint32_t op_chunk[OP_STATE_SLOTS]; /* of struct op_root, 0: none */
     struct slab_root slab;
 };
-_Static_assert(sizeof(struct state_root) == 16 + 4 * OP_STATE_SLOTS + sizeof(struct slab_root), "state_root is in the state image");
+_Static_assert(sizeof(struct state_root) == 16 + 4 * OP_STATE_SLOTS + sizeof(struct slab_root),
+               "state_root is in the state image");
 _Static_assert(sizeof(struct state_root) <= CHUNK_BYTES, "the root fits a chunk");
 
 struct op_root {
@@ -73,6 +75,7 @@ struct op_field {
     uint32_t offset;     /* in the row */
     uint32_t made_bit;   /* in the row's mask; 0: the row's being there says it */
     bool out_of_line;    /* fixed value: the row holds a reference to it */
+    bool plain;          /* per key, fixed, in the row of an inline key, and the row's being there says that it is */
 };
 
 struct row_layout {
@@ -126,7 +129,8 @@ struct op_state {
 
 #define OP_TIMER_STATE_NAME "timers"
 
-/* What any step behind making a row touches, but for blobs: the row's bucket, two neighbours, the index's bucket and root. */
+/* What any step behind making a row touches, but for blobs: the row's bucket, two neighbours, the index's bucket and
+ * root. */
 #define OP_STEP_CHUNKS 8u
 
 static inline const struct op_root *op_root(const struct op_state *op) { return state_read(op->region, op->root_pos); }
@@ -144,8 +148,10 @@ int op_schema_compare(struct op_state *op, const struct op_state_config *config,
 
 /* op_row.c */
 /* The field of a state of this kind, or NULL with the error set to WEIR_EINVAL. */
-const struct op_field *op_field_of(struct op_state *op, unsigned state, enum weir_state_kind kind, struct weir_error *err);
-/* The row that holds a field, by position. WEIR_OK, WEIR_END where there is none, WEIR_EINVAL where no key is current. */
+const struct op_field *op_field_of(struct op_state *op, unsigned state, enum weir_state_kind kind,
+                                   struct weir_error *err);
+/* The row that holds a field, by position. WEIR_OK, WEIR_END where there is none, WEIR_EINVAL where no key is
+ * current. */
 int op_row_find(struct op_state *op, const struct op_field *field, uint64_t *ret_pos, struct weir_error *err);
 /* The same, made where there is none. Leaves CHUNK_SPARE chunks reserved. */
 int op_row_make(struct op_state *op, const struct op_field *field, uint64_t *ret_pos, struct weir_error *err);
@@ -157,14 +163,15 @@ static inline const void *op_field_read(const struct op_state *op, const struct 
 {
     return state_read(op->region, row_pos + field->offset);
 }
-static inline void *op_field_touch(struct op_state *op, const struct op_field *field, uint64_t row_pos, size_t size_bytes)
+static inline void *op_field_touch(struct op_state *op, const struct op_field *field, uint64_t row_pos,
+                                   size_t size_bytes)
 {
     return state_touch(op->region, row_pos + field->offset, size_bytes);
 }
 /* Makes a private buffer at least so large. */
 int op_buffer_grow(struct op_buffer *buffer, size_t size_bytes, struct weir_error *err);
-/* Arguments that lie in the region (or in the scratch) may move while the operation makes room: such are copied first, and made to point
- * to the copy. second may be NULL. */
+/* Arguments that lie in the region (or in the scratch) may move while the operation makes room: such are copied
+ * first, and made to point to the copy. second may be NULL. */
 int op_keep_args(struct op_state *op, struct weir_bytes *first, struct weir_bytes *second, struct weir_error *err);
 /* [offset, offset + size_bytes) of a blob: in place where it lies in one piece, else in the scratch. NULL: failed. */
 const void *op_blob_view(struct op_state *op, uint32_t ref, size_t offset, size_t size_bytes, struct weir_error *err);

@@ -1,12 +1,13 @@
 #include "base/bytes.h"
 #include "state/op_internal.h"
 
-/* A list is a chain of nodes; a node is a slab object that holds elements behind one another. Nodes double in size up to half a chunk,
- * so that a short list takes little and a long one is read in order. Large elements are blobs. */
+/* A list is a chain of nodes; a node is a slab object that holds elements behind one another. Nodes double in size
+ * up to half a chunk, so that a short list takes little and a long one is read in order. Large elements are blobs. */
 struct list_node {
     uint32_t next;
     uint16_t used_bytes, capacity_bytes; /* of the elements */
-    uint16_t first_bytes;                /* where the first element that is left begins, while the list is being cleared */
+    /* where the first element that is left begins, while the list is being cleared */
+    uint16_t first_bytes;
     uint16_t blob_count;
     uint32_t reserved;
 };
@@ -53,7 +54,9 @@ static uint32_t make_node(struct op_state *op, uint32_t before, uint32_t size_by
 {
     uint32_t node_bytes = NODE_BYTES_MIN;
     if (before != 0)
-        node_bytes = (uint32_t)u64_min(2 * (read_node(op, before)->capacity_bytes + (uint32_t)sizeof(struct list_node)), NODE_BYTES_MAX);
+        node_bytes =
+            (uint32_t)u64_min(2 * (read_node(op, before)->capacity_bytes + (uint32_t)sizeof(struct list_node)),
+                              NODE_BYTES_MAX);
     node_bytes = (uint32_t)u64_max(node_bytes, size_bytes + sizeof(struct list_node));
     uint32_t ref = slab_alloc(&op->slab, node_bytes);
     uint32_t capacity_bytes = slab_object_bytes(&op->slab, ref) - (uint32_t)sizeof(struct list_node);
@@ -93,7 +96,8 @@ static void append(struct op_state *op, const struct op_field *field, uint64_t r
     *(struct list_handle *)op_field_touch(op, field, row_pos, sizeof handle) = handle;
 }
 
-int op_state_list_append(struct op_state *op, unsigned state, const void *data, size_t size_bytes, struct weir_error *err)
+int op_state_list_append(struct op_state *op, unsigned state, const void *data, size_t size_bytes,
+                         struct weir_error *err)
 {
     const struct op_field *field = op_field_of(op, state, WEIR_LIST, err);
     if (field == NULL)
@@ -104,7 +108,8 @@ int op_state_list_append(struct op_state *op, unsigned state, const void *data, 
     uint64_t row_pos = 0;
     int code = op_keep_args(op, &element, NULL, err);
     if (code == WEIR_OK)
-        code = chunk_reserve(op->region, slab_chunks_max(size_bytes) + slab_chunks_max(NODE_BYTES_MAX) + OP_STEP_CHUNKS, err);
+        code = chunk_reserve(op->region,
+                             slab_chunks_max(size_bytes) + slab_chunks_max(NODE_BYTES_MAX) + OP_STEP_CHUNKS, err);
     if (code == WEIR_OK)
         code = op_row_make(op, field, &row_pos, err);
     if (code != WEIR_OK)
@@ -138,7 +143,8 @@ static bool settle(const struct op_state *op, struct list_iterator *iterator)
     return false;
 }
 
-static int give(struct op_state *op, struct list_iterator *iterator, struct weir_bytes *ret_element, struct weir_error *err)
+static int give(struct op_state *op, struct list_iterator *iterator, struct weir_bytes *ret_element,
+                struct weir_error *err)
 {
     const unsigned char *at =
         (const unsigned char *)read_node(op, (uint32_t)iterator->node) + sizeof(struct list_node) + iterator->offset;
@@ -154,7 +160,8 @@ static int give(struct op_state *op, struct list_iterator *iterator, struct weir
     return WEIR_OK;
 }
 
-int op_state_list_next(struct op_state *op, unsigned state, struct weir_iterator *iterator, struct weir_bytes *ret_element,
+int op_state_list_next(struct op_state *op, unsigned state, struct weir_iterator *iterator,
+                       struct weir_bytes *ret_element,
                        struct weir_error *err)
 {
     const struct op_field *field = op_field_of(op, state, WEIR_LIST, err);

@@ -2,8 +2,8 @@
 #include "state/op_internal.h"
 
 /*
- * A map's entries are blobs, doubly linked from the row's handle. A map of more than SCAN_MAX entries is indexed as well: by rows
- * (hash of map id and key, reference to the entry) in a table that all maps of the operator share.
+ * A map's entries are blobs, doubly linked from the row's handle. A map of more than SCAN_MAX entries is indexed as
+ * well: by rows (hash of map id and key, reference to the entry) in a table that all maps of the operator share.
  */
 struct map_entry {
     uint64_t map_id; /* 0 while the map is not indexed */
@@ -48,7 +48,8 @@ static struct map_handle read_handle(const struct op_state *op, const struct map
 
 static uint64_t map_id(const struct map_handle *handle) { return handle->id_version >> VERSION_BITS; }
 
-static const struct map_entry *read_entry(const struct op_state *op, uint32_t ref) { return blob_read(&op->slab, ref, 0); }
+static const struct map_entry *read_entry(const struct op_state *op,
+                                          uint32_t ref) { return blob_read(&op->slab, ref, 0); }
 static struct map_entry *touch_entry(struct op_state *op, uint32_t ref)
 {
     return blob_touch(&op->slab, ref, 0, sizeof(struct map_entry));
@@ -65,7 +66,8 @@ static void change_handle(struct op_state *op, const struct map_at *at, struct m
 
 /* ------------------------------------------------------------------------------------------------ finding ------- */
 
-static uint64_t index_hash(uint64_t id, const void *key, size_t key_bytes) { return XXH3_64bits_withSeed(key, key_bytes, id); }
+static uint64_t index_hash(uint64_t id, const void *key,
+                           size_t key_bytes) { return XXH3_64bits_withSeed(key, key_bytes, id); }
 
 static bool entry_has_key(const struct op_state *op, uint32_t ref, const struct weir_bytes *key)
 {
@@ -97,7 +99,8 @@ static uint32_t find_entry(const struct op_state *op, const struct map_handle *h
 {
     uint64_t pos = 0;
     if (map_id(handle) != 0)
-        return index_find(op, map_id(handle), key, &pos) ? ((const struct map_row *)state_read(op->region, pos))->entry : 0;
+        return index_find(op, map_id(handle), key,
+                          &pos) ? ((const struct map_row *)state_read(op->region, pos))->entry : 0;
     for (uint32_t ref = handle->head; ref != 0; ref = read_entry(op, ref)->next)
         if (entry_has_key(op, ref, key))
             return ref;
@@ -120,7 +123,8 @@ static int index_insert(struct op_state *op, uint64_t hash, uint32_t ref, struct
     return code;
 }
 
-static bool row_is_of_entry(const void *arg, const void *row) { return ((const struct map_row *)row)->entry == *(const uint32_t *)arg; }
+static bool row_is_of_entry(const void *arg,
+                            const void *row) { return ((const struct map_row *)row)->entry == *(const uint32_t *)arg; }
 
 /* Takes an entry, given by the hash of its key, out of the index. */
 static void index_remove(struct op_state *op, uint64_t hash, uint32_t ref)
@@ -135,7 +139,8 @@ static int index_all(struct op_state *op, uint64_t id, uint32_t head, uint32_t *
 {
     for (uint32_t ref = head; ref != 0; ref = read_entry(op, ref)->next) {
         const void *key = entry_key(op, ref, err);
-        int code = key != NULL ? index_insert(op, index_hash(id, key, read_entry(op, ref)->key_bytes), ref, err) : WEIR_ENOMEM;
+        int code = key != NULL ? index_insert(op, index_hash(id, key, read_entry(op, ref)->key_bytes), ref,
+                                              err) : WEIR_ENOMEM;
         if (code != WEIR_OK) {
             *ret_failed = ref;
             return code;
@@ -194,7 +199,8 @@ static uint32_t make_entry(struct op_state *op, const struct map_entry *head, co
     return ref;
 }
 
-static int add_entry(struct op_state *op, const struct map_at *at, const struct weir_bytes *key, const struct weir_bytes *value,
+static int add_entry(struct op_state *op, const struct map_at *at, const struct weir_bytes *key,
+                     const struct weir_bytes *value,
                      uint32_t *ret_ref, struct weir_error *err)
 {
     struct map_handle handle = read_handle(op, at);
@@ -265,7 +271,8 @@ static int drop_row_after(struct op_state *op, const struct map_at *at, int code
     return code;
 }
 
-int op_state_map_put(struct op_state *op, unsigned state, const void *key, size_t key_bytes, const void *value, size_t value_bytes,
+int op_state_map_put(struct op_state *op, unsigned state, const void *key, size_t key_bytes, const void *value,
+                     size_t value_bytes,
                      struct weir_error *err)
 {
     static const unsigned char nothing;
@@ -294,7 +301,8 @@ int op_state_map_put(struct op_state *op, unsigned state, const void *key, size_
     return WEIR_OK;
 }
 
-static int check_in_place(const struct op_state *op, unsigned state, uint32_t ref, size_t value_bytes, struct weir_error *err)
+static int check_in_place(const struct op_state *op, unsigned state, uint32_t ref, size_t value_bytes,
+                          struct weir_error *err)
 {
     uint32_t is_bytes = read_entry(op, ref)->value_bytes;
     if (is_bytes == value_bytes && blob_in_one_piece(&op->slab, ref))
@@ -311,7 +319,8 @@ void *op_state_map_value(struct op_state *op, unsigned state, const void *key, s
         return NULL;
     if (key_bytes > WEIR_VALUE_BYTES_MAX || value_bytes > WEIR_VALUE_BYTES_MAX - key_bytes ||
         value_offset(key_bytes) + value_bytes > BLOB_PIECE_BYTES_MAX) {
-        error_set(err, WEIR_ELIMIT, "operator '%s': state '%s': an entry of %zu bytes is too large to be changed in place (%d)",
+        error_set(err, WEIR_ELIMIT,
+                  "operator '%s': state '%s': an entry of %zu bytes is too large to be changed in place (%d)",
                   op->name, op->states[state].name, key_bytes + value_bytes, WEIR_VALUE_BYTES_MAX);
         return NULL;
     }
@@ -337,7 +346,8 @@ void *op_state_map_value(struct op_state *op, unsigned state, const void *key, s
 
 /* ------------------------------------------------------------------------------------------------ reading ------- */
 
-const void *op_state_map_get(struct op_state *op, unsigned state, const void *key, size_t key_bytes, size_t *ret_value_bytes,
+const void *op_state_map_get(struct op_state *op, unsigned state, const void *key, size_t key_bytes,
+                             size_t *ret_value_bytes,
                              int *ret_code, struct weir_error *err)
 {
     struct map_at at = {.field = op_field_of(op, state, WEIR_MAP, err), .state = state};
@@ -359,8 +369,9 @@ const void *op_state_map_get(struct op_state *op, unsigned state, const void *ke
 
 /* ------------------------------------------------------------------------------------------------ removing ------ */
 
-/* The records of removals, so that an iterator knows that the only change since was the removal of the entry it gave. One slot for
- * each state and a few keys; one that is overwritten too early ends an iteration that need not have ended. */
+/* The records of removals, so that an iterator knows that the only change since was the removal of the entry it
+ * gave. One slot for each state and a few keys; one that is overwritten too early ends an iteration that need not
+ * have ended. */
 static struct map_removal *removal_slot(struct op_state *op, const struct map_at *at)
 {
     uint64_t hash = at->field->scope == WEIR_PER_KEY ? op->key_hash : 0;
@@ -432,13 +443,16 @@ int op_map_clear(struct op_state *op, const struct op_field *field, uint64_t row
 
 /* ------------------------------------------------------------------------------------------------ iterating ----- */
 
-static bool is_own_removal(struct op_state *op, const struct map_at *at, const struct map_iterator *iterator, uint64_t version)
+static bool is_own_removal(struct op_state *op, const struct map_at *at, const struct map_iterator *iterator,
+                           uint64_t version)
 {
     const struct map_removal *removal = removal_slot(op, at);
-    return removal->entry == iterator->given && removal->version_before == iterator->version && removal->version_after == version;
+    return removal->entry == iterator->given && removal->version_before == iterator->version &&
+        removal->version_after == version;
 }
 
-static int give(struct op_state *op, struct map_iterator *iterator, struct weir_bytes *ret_key, struct weir_bytes *ret_value,
+static int give(struct op_state *op, struct map_iterator *iterator, struct weir_bytes *ret_key,
+                struct weir_bytes *ret_value,
                 struct weir_error *err)
 {
     uint32_t ref = (uint32_t)iterator->next;
@@ -470,7 +484,8 @@ int op_state_map_next(struct op_state *op, unsigned state, struct weir_iterator 
         position = (struct map_iterator){.begun = 1, .version = version_of(&handle), .next = handle.head};
     if (position.version != version_of(&handle)) {
         if (!is_own_removal(op, &at, &position, version_of(&handle)))
-            return error_set(err, WEIR_EINVAL, "operator '%s': the map '%s' was changed while it was iterated", op->name,
+            return error_set(err, WEIR_EINVAL, "operator '%s': the map '%s' was changed while it was iterated",
+                             op->name,
                              op->states[state].name);
         position.version = version_of(&handle);
     }

@@ -14,7 +14,8 @@ static int wrong_state(const struct op_state *op, unsigned state, enum weir_stat
                      kind_names[kind]);
 }
 
-const struct op_field *op_field_of(struct op_state *op, unsigned state, enum weir_state_kind kind, struct weir_error *err)
+const struct op_field *op_field_of(struct op_state *op, unsigned state, enum weir_state_kind kind,
+                                   struct weir_error *err)
 {
     if (__builtin_expect(state < op->state_count && op->fields[state].kind == kind, 1))
         return &op->fields[state];
@@ -203,7 +204,8 @@ const void *op_blob_view(struct op_state *op, uint32_t ref, size_t offset, size_
 
 int op_entry_too_large(const struct op_state *op, unsigned state, size_t size_bytes, struct weir_error *err)
 {
-    return error_set(err, WEIR_ELIMIT, "operator '%s': state '%s': an entry of %zu bytes, at most %d are possible", op->name,
+    return error_set(err, WEIR_ELIMIT, "operator '%s': state '%s': an entry of %zu bytes, at most %d are possible",
+                     op->name,
                      op->states[state].name, size_bytes, WEIR_ENTRY_BYTES_MAX);
 }
 

@@ -4,14 +4,16 @@
 #include <stdio.h>
 
 /*
- * The stored form of an operator's declarations, little-endian: u16 version, u8 keyed, u8 0, u32 key_bytes, u32 range first,
- * u64 range count, u32 count of states, then for each its name (u16 length, bytes), u8 kind, u8 scope, u32 size, u32 version.
+ * The stored form of an operator's declarations, little-endian: u16 version, u8 keyed, u8 0, u32 key_bytes, u32
+ * range first, u64 range count, u32 count of states, then for each its name (u16 length, bytes), u8 kind, u8 scope,
+ * u32 size, u32 version.
  */
 #define SCHEMA_VERSION 1
 #define SCHEMA_STATE_BYTES_MAX (2 + WEIR_NAME_BYTES_MAX + 10)
 #define SCHEMA_BYTES_MAX (24 + WEIR_STATES_MAX * SCHEMA_STATE_BYTES_MAX)
 
-/* Fixed values move out of a row that would take more than this, the largest first: a bucket should hold several rows. */
+/* Fixed values move out of a row that would take more than this, the largest first: a bucket should hold several
+ * rows. */
 #define ROW_BYTES_WANTED (CHUNK_BYTES / 8)
 
 static const char *const kind_names[] = {[WEIR_VALUE] = "value", [WEIR_LIST] = "list", [WEIR_MAP] = "map"};
@@ -29,7 +31,8 @@ static int check_state(const struct op_state_config *config, const struct weir_s
     if ((unsigned)state->kind > WEIR_MAP || (unsigned)state->scope > WEIR_PER_OPERATOR)
         return error_set(err, WEIR_EINVAL, "state '%s': no such kind or scope", name);
     if (state->size_bytes > WEIR_VALUE_BYTES_MAX)
-        return error_set(err, WEIR_EINVAL, "state '%s': a fixed value has at most %d bytes, not %u", name, WEIR_VALUE_BYTES_MAX,
+        return error_set(err, WEIR_EINVAL, "state '%s': a fixed value has at most %d bytes, not %u", name,
+                         WEIR_VALUE_BYTES_MAX,
                          state->size_bytes);
     if (state->kind != WEIR_VALUE && state->size_bytes != 0)
         return error_set(err, WEIR_EINVAL, "state '%s': size_bytes is for values only", name);
@@ -41,7 +44,8 @@ static int check_state(const struct op_state_config *config, const struct weir_s
 int op_schema_check(const struct op_state_config *config, struct weir_error *err)
 {
     if (config->slot >= OP_STATE_SLOTS || config->state_count > WEIR_STATES_MAX)
-        return error_set(err, WEIR_EINVAL, "at most %d states an operator and %d operators a task", WEIR_STATES_MAX, OP_STATE_SLOTS);
+        return error_set(err, WEIR_EINVAL, "at most %d states an operator and %d operators a task", WEIR_STATES_MAX,
+                         OP_STATE_SLOTS);
     if (config->key_bytes > WEIR_KEY_BYTES_MAX)
         return error_set(err, WEIR_EINVAL, "keys of %u bytes: at most %d", config->key_bytes, WEIR_KEY_BYTES_MAX);
     for (uint32_t i = 0; i < config->state_count; i++) {
@@ -122,6 +126,12 @@ int op_schema_lay_out(struct op_state *op, const struct op_state_config *config,
     }
     lay_out_scope(op, WEIR_PER_KEY, op->key_bytes != 0 ? op->key_bytes : (uint32_t)sizeof(struct row_key));
     lay_out_scope(op, WEIR_PER_OPERATOR, 0);
+    for (uint32_t i = 0; i < config->state_count; i++) {
+        struct op_field *field = &op->fields[i];
+        field->plain = field->kind == WEIR_VALUE && field->scope == WEIR_PER_KEY && field->size_bytes > 0 &&
+            !field->out_of_line &&
+                       field->made_bit == 0 && op->key_bytes != 0;
+    }
     uint32_t row_bytes = op->layouts[WEIR_PER_KEY].row_bytes;
     if (row_bytes > TABLE_ROW_BYTES_MAX)
         return error_set(err, WEIR_EINVAL, "the states of a key take %u bytes in a row, at most %u fit", row_bytes,
@@ -194,16 +204,19 @@ static void describe(const struct weir_state *state, char *text, size_t capacity
         snprintf(size, sizeof size, " of %u bytes", state->size_bytes);
     else if (state->kind == WEIR_VALUE)
         snprintf(size, sizeof size, " of varying size");
-    snprintf(text, capacity, "a %s%s %s, version %u", kind_names[state->kind], size, scope_names[state->scope], state->version);
+    snprintf(text, capacity, "a %s%s %s, version %u", kind_names[state->kind], size, scope_names[state->scope],
+             state->version);
 }
 
-static int compare_state(const struct weir_state *stored, const struct weir_state *declared, uint32_t index, struct weir_error *err)
+static int compare_state(const struct weir_state *stored, const struct weir_state *declared, uint32_t index,
+                         struct weir_error *err)
 {
     char was[128], is[128];
     describe(stored, was, sizeof was);
     describe(declared, is, sizeof is);
     if (strcmp(stored->name, declared->name) != 0)
-        return error_set(err, WEIR_EMISMATCH, "state %u is stored as '%s' (%s), but declared as '%s' (%s)", index, stored->name, was,
+        return error_set(err, WEIR_EMISMATCH, "state %u is stored as '%s' (%s), but declared as '%s' (%s)", index,
+                         stored->name, was,
                          declared->name, is);
     if (strcmp(was, is) != 0)
         return error_set(err, WEIR_EMISMATCH, "state '%s' is stored as %s, but declared as %s", stored->name, was, is);
@@ -224,7 +237,8 @@ static int compare_keys(struct reader *r, const struct op_state_config *config, 
         return error_set(err, WEIR_EMISMATCH, "stored %s keys of %u bytes (0: varying), but declared %s keys of %u",
                          keyed ? "with" : "without", key_bytes, config->keyed ? "with" : "without", config->key_bytes);
     if (range.first != config->range.first || range.count != config->range.count)
-        return error_set(err, WEIR_EMISMATCH, "stored for the key range %u+%llu, but this instance has %u+%llu", range.first,
+        return error_set(err, WEIR_EMISMATCH, "stored for the key range %u+%llu, but this instance has %u+%llu",
+                         range.first,
                          (unsigned long long)range.count, config->range.first, (unsigned long long)config->range.count);
     return WEIR_OK;
 }
@@ -246,7 +260,8 @@ static int compare(struct reader *r, const struct op_state_config *config, struc
         code = compare_state(&stored.state, &config->states[i], i, err);
     }
     if (code == WEIR_OK && stored_count < config->state_count)
-        return error_set(err, WEIR_EMISMATCH, "state '%s' is declared, but not stored", config->states[stored_count].name);
+        return error_set(err, WEIR_EMISMATCH, "state '%s' is declared, but not stored",
+                         config->states[stored_count].name);
     return code;
 }
 
@@ -255,7 +270,8 @@ int op_schema_compare(struct op_state *op, const struct op_state_config *config,
     uint32_t ref = op_root(op)->schema;
     size_t size_bytes = blob_size(&op->slab, ref);
     if (size_bytes > SCHEMA_BYTES_MAX)
-        return error_set(err, WEIR_ECORRUPT, "the stored declarations take %zu bytes, at most %d are possible", size_bytes,
+        return error_set(err, WEIR_ECORRUPT, "the stored declarations take %zu bytes, at most %d are possible",
+                         size_bytes,
                          (int)SCHEMA_BYTES_MAX);
     unsigned char bytes[SCHEMA_BYTES_MAX];
     blob_copy_out(&op->slab, ref, 0, bytes, size_bytes);

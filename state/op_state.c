@@ -28,7 +28,8 @@ static int open_region(struct chunk_region *region, struct weir_error *err)
     if (root->magic != STATE_MAGIC)
         return error_set(err, WEIR_ECORRUPT, "chunk 0 of the state image does not begin with the magic number");
     if (root->version != STATE_VERSION)
-        return error_set(err, WEIR_EVERSION, "the state image has version %u, expected %u", root->version, STATE_VERSION);
+        return error_set(err, WEIR_EVERSION, "the state image has version %u, expected %u", root->version,
+                         STATE_VERSION);
     return WEIR_OK;
 }
 
@@ -50,7 +51,8 @@ static int make_root(struct op_state *op, const struct op_state_config *config, 
     return WEIR_OK;
 }
 
-static int attach_root(struct op_state *op, const struct op_state_config *config, uint32_t chunk, struct weir_error *err)
+static int attach_root(struct op_state *op, const struct op_state_config *config, uint32_t chunk,
+                       struct weir_error *err)
 {
     if (chunk >= op->region->header->marks.logical_mark || (op->region->table[chunk] & CHUNK_UNUSED) != 0 ||
         (op->region->table[chunk] & CHUNK_ID_MASK) == 0 ||
@@ -67,7 +69,8 @@ static int open_tables(struct op_state *op, const struct op_state_config *config
         code = table_open(&op->keys, op->region, op->root_pos + offsetof(struct op_root, keys), op->key_bytes,
                           op->layouts[WEIR_PER_KEY].row_bytes, config->range, err);
     if (code == WEIR_OK)
-        code = table_open(&op->maps, op->region, op->root_pos + offsetof(struct op_root, maps), 0, 16, KEY_RANGE_ALL, err);
+        code = table_open(&op->maps, op->region, op->root_pos + offsetof(struct op_root, maps), 0, 16, KEY_RANGE_ALL,
+                          err);
     if (code == WEIR_OK)
         code = op_timers_attach(op, err);
     return code;

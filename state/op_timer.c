@@ -2,10 +2,11 @@
 #include "state/op_internal.h"
 
 /*
- * Every timer is an object; a table finds it by (key, id), a binary heap gives the earliest. The heap is cleaned lazily: an
- * object notes at_ms, and heap_at_ms, the time of its entry in the heap that counts. Moving a timer to later changes at_ms only: the entry
- * is put back when it comes up. Moving it to earlier pushes another entry; cancelling takes it out of the table only. Entries that do not
- * count any more (heap_refs keeps the object for them) go when they come up, or all at once when they are more than those that do.
+ * Every timer is an object; a table finds it by (key, id), a binary heap gives the earliest. The heap is cleaned
+ * lazily: an object notes at_ms, and heap_at_ms, the time of its entry in the heap that counts. Moving a timer to
+ * later changes at_ms only: the entry is put back when it comes up. Moving it to earlier pushes another entry;
+ * cancelling takes it out of the table only. Entries that do not count any more (heap_refs keeps the object for
+ * them) go when they come up, or all at once when they are more than those that do.
  */
 struct timer {
     uint64_t key_hash;
@@ -62,7 +63,8 @@ static struct timer_root *touch_root(struct op_state *op)
 }
 
 static const struct timer *read_timer(const struct op_state *op, uint32_t ref) { return slab_read(&op->slab, ref); }
-static struct timer *touch_timer(struct op_state *op, uint32_t ref) { return slab_touch(&op->slab, ref, 0, sizeof(struct timer)); }
+static struct timer *touch_timer(struct op_state *op,
+                                 uint32_t ref) { return slab_touch(&op->slab, ref, 0, sizeof(struct timer)); }
 
 static bool timers_exist(const struct op_state *op) { return op_root(op)->timers != 0; }
 
@@ -90,7 +92,8 @@ static uint64_t heap_pos(const struct op_state *op, uint64_t index)
 {
     uint32_t chunk_index = (uint32_t)(index / ENTRIES_PER_CHUNK);
     const uint32_t *ids = chunk_read(op->region, read_root(op)->list[chunk_index / IDS_PER_LIST]);
-    return state_pos(ids[chunk_index % IDS_PER_LIST], (uint32_t)(index % ENTRIES_PER_CHUNK * sizeof(struct heap_entry)));
+    return state_pos(ids[chunk_index % IDS_PER_LIST],
+                     (uint32_t)(index % ENTRIES_PER_CHUNK * sizeof(struct heap_entry)));
 }
 
 static struct heap_entry heap_get(const struct op_state *op, uint64_t index)
@@ -148,7 +151,8 @@ static void add_heap_chunk(struct op_state *op)
     if (count % IDS_PER_LIST == 0)
         set_list(op, count / IDS_PER_LIST, chunk_alloc(op->region));
     uint32_t chunk = chunk_alloc(op->region);
-    uint64_t pos = state_pos(read_root(op)->list[count / IDS_PER_LIST], count % IDS_PER_LIST * (uint32_t)sizeof(uint32_t));
+    uint64_t pos = state_pos(read_root(op)->list[count / IDS_PER_LIST],
+                             count % IDS_PER_LIST * (uint32_t)sizeof(uint32_t));
     *(uint32_t *)state_touch(op->region, pos, sizeof(uint32_t)) = chunk;
     touch_root(op)->heap_chunk_count = count + 1;
 }
@@ -256,7 +260,8 @@ static uint64_t timer_hash(uint64_t key_hash, uint64_t id) { return XXH3_64bits_
 static bool find_row(const struct op_state *op, uint64_t id, uint64_t *ret_pos)
 {
     struct wanted_timer wanted = {op, id};
-    return timers_exist(op) && table_find_hashed(&op->timers, timer_hash(op->key_hash, id), timer_matches, &wanted, ret_pos);
+    return timers_exist(op) && table_find_hashed(&op->timers, timer_hash(op->key_hash, id), timer_matches, &wanted,
+                                                 ret_pos);
 }
 
 static int check_key(const struct op_state *op, struct weir_error *err)
@@ -270,7 +275,8 @@ static uint32_t make_timer(struct op_state *op, uint64_t id, int64_t at_ms)
 {
     uint32_t ref = slab_alloc(&op->slab, sizeof(struct timer) + op->current_key_bytes);
     struct timer *timer = slab_touch(&op->slab, ref, 0, sizeof *timer + op->current_key_bytes);
-    *timer = (struct timer){.key_hash = op->key_hash, .id = id, .at_ms = at_ms, .heap_at_ms = at_ms, .heap_refs = 1, .armed = 1,
+    *timer = (struct timer){.key_hash = op->key_hash, .id = id, .at_ms = at_ms, .heap_at_ms = at_ms, .heap_refs = 1,
+                            .armed = 1,
                             .key_bytes = (uint16_t)op->current_key_bytes};
     if (op->current_key_bytes > 0)
         memcpy(timer + 1, op->key, op->current_key_bytes);
@@ -400,7 +406,8 @@ static void fire(struct op_state *op, uint32_t ref)
     release_timer(op, ref);
 }
 
-int op_state_timer_pop(struct op_state *op, int64_t now_ms, uint64_t *ret_id, int64_t *ret_at_ms, struct weir_error *err)
+int op_state_timer_pop(struct op_state *op, int64_t now_ms, uint64_t *ret_id, int64_t *ret_at_ms,
+                       struct weir_error *err)
 {
     if (!timers_exist(op))
         return WEIR_END;
@@ -431,8 +438,10 @@ int op_timers_visit(struct op_state *op, op_state_visit_fn fn, void *arg, struct
     int code = WEIR_OK;
     for (uint64_t pos = 0; code == WEIR_OK && table_cursor_next(&op->timers, &cursor, &pos);) {
         const struct timer *timer = read_timer(op, ((const struct timer_row *)state_read(op->region, pos))->timer);
-        struct op_state_item item = {.key = op->keyed ? timer + 1 : NULL, .key_bytes = timer->key_bytes, .key_hash = timer->key_hash,
-                                     .state = OP_STATE_TIMER, .index = timer->id, .data = {&timer->at_ms, sizeof timer->at_ms}};
+        struct op_state_item item = {.key = op->keyed ? timer + 1 : NULL, .key_bytes = timer->key_bytes,
+                                     .key_hash = timer->key_hash,
+                                     .state = OP_STATE_TIMER, .index = timer->id,
+                                         .data = {&timer->at_ms, sizeof timer->at_ms}};
         code = fn(arg, &item);
     }
     return code;

@@ -84,7 +84,8 @@ static int visit_keys(struct op_state *op, struct visit *visit, struct weir_erro
     int code = WEIR_OK;
     for (uint64_t pos = 0; code == WEIR_OK && table_cursor_next(&op->keys, &cursor, &pos);) {
         take_key(op, pos);
-        visit->item = (struct op_state_item){.key = op->key, .key_bytes = op->current_key_bytes, .key_hash = op->key_hash};
+        visit->item = (struct op_state_item){.key = op->key, .key_bytes = op->current_key_bytes,
+                                             .key_hash = op->key_hash};
         code = visit_scope(op, WEIR_PER_KEY, visit, err);
     }
     return code;

@@ -114,7 +114,8 @@ static uint32_t take_object(struct slab *slab, uint32_t chunk)
     struct slab_chunk *head = touch_head(slab, chunk);
     uint32_t offset = head->free_offset;
     if (offset != 0) {
-        memcpy(&head->free_offset, state_read(slab->region, state_pos(chunk, offset * SLAB_UNIT_BYTES)), sizeof head->free_offset);
+        memcpy(&head->free_offset, state_read(slab->region, state_pos(chunk, offset * SLAB_UNIT_BYTES)),
+               sizeof head->free_offset);
     } else {
         offset = head->fresh_offset;
         head->fresh_offset = (uint16_t)(offset + slab->class_units[head->class_index]);
@@ -230,7 +231,8 @@ void blob_write(struct slab *slab, uint32_t ref, size_t offset, const void *data
     struct blob_walk walk = {ref, offset, size_bytes};
     const unsigned char *from = data;
     for (size_t here; (here = walk_here(slab, &walk)) > 0;) {
-        memmove(blob_touch(slab, walk.ref, walk.offset, here), from, here); /* the bytes may come from the blob itself */
+        /* the bytes may come from the blob itself */
+        memmove(blob_touch(slab, walk.ref, walk.offset, here), from, here);
         from += here;
         walk.offset += here;
         walk.rest_bytes -= here;

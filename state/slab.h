@@ -1,13 +1,15 @@
 /*
  * slab.h - small objects within chunks, and blobs of any size made of them.
  *
- * An object lies in one chunk and is named by a 32-bit reference in units of 16 bytes of logical space; 0 is none. A chunk
- * holds objects of one size class, with a free list inside; chunks that have room are linked per class, and one that became
- * empty goes back to the region. (After Bonwick's slab allocator, USENIX 1994, without constructors.)
- * A blob is a string of bytes with a header of 8 that holds its size; one that does not fit an object is a chain of them.
+ * An object lies in one chunk and is named by a 32-bit reference in units of 16 bytes of logical space; 0 is none. A
+ * chunk holds objects of one size class, with a free list inside; chunks that have room are linked per class, and
+ * one that became empty goes back to the region. (After Bonwick's slab allocator, USENIX 1994, without
+ * constructors.) A blob is a string of bytes with a header of 8 that holds its size; one that does not fit an object
+ * is a chain of them.
  *
- * Called by the task only. Nothing fails and nothing blocks: the caller has reserved slab_chunks_max() chunks for each call that
- * allocates, SLAB_FREE_CHUNKS for each that frees, one for each object written to. New bytes are not zeroed.
+ * Called by the task only. Nothing fails and nothing blocks: the caller has reserved slab_chunks_max() chunks for
+ * each call that allocates, SLAB_FREE_CHUNKS for each that frees, one for each object written to. New bytes are not
+ * zeroed.
  */
 #ifndef WEIR_STATE_SLAB_H
 #define WEIR_STATE_SLAB_H
@@ -50,7 +52,8 @@ uint32_t slab_object_bytes(const struct slab *slab, uint32_t ref);
 
 static inline uint64_t slab_pos(uint32_t ref) { return (uint64_t)ref * SLAB_UNIT_BYTES; }
 
-static inline const void *slab_read(const struct slab *slab, uint32_t ref) { return state_read(slab->region, slab_pos(ref)); }
+static inline const void *slab_read(const struct slab *slab,
+                                    uint32_t ref) { return state_read(slab->region, slab_pos(ref)); }
 
 static inline void *slab_touch(struct slab *slab, uint32_t ref, size_t offset, size_t size_bytes)
 {

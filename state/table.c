@@ -10,8 +10,8 @@
 #define PREFETCH_GROUP 32
 /* Buckets fewer than this stay in the second-level cache by themselves. */
 #define PREFETCH_BUCKETS_MIN 96
-/* A bucket may be so many bits deeper than if all were equally deep; beyond, it gets overflow chunks, up to CHAIN_SPLIT of them before it
- * goes deeper all the same, and CHAIN_MAX where nothing separates its rows. */
+/* A bucket may be so many bits deeper than if all were equally deep; beyond, it gets overflow chunks, up to
+ * CHAIN_SPLIT of them before it goes deeper all the same, and CHAIN_MAX where nothing separates its rows. */
 #define DEPTH_SLACK 4
 #define CHAIN_SPLIT 4
 #define CHAIN_MAX 256
@@ -48,11 +48,14 @@ static int verify_root(const struct table_root *root, uint32_t key_bytes, uint32
     return WEIR_OK;
 }
 
-int table_open(struct table *table, struct chunk_region *region, uint64_t root_pos, uint32_t key_bytes, uint32_t row_bytes,
+int table_open(struct table *table, struct chunk_region *region, uint64_t root_pos, uint32_t key_bytes,
+               uint32_t row_bytes,
                struct key_range range, struct weir_error *err)
 {
-    if (row_bytes % 8 != 0 || row_bytes < 8 || row_bytes > TABLE_ROW_BYTES_MAX || key_bytes > row_bytes || range.count == 0)
-        return error_set(err, WEIR_EINVAL, "rows of %u bytes with keys of %u: at most %u fit a chunk", row_bytes, key_bytes,
+    if (row_bytes % 8 != 0 || row_bytes < 8 || row_bytes > TABLE_ROW_BYTES_MAX || key_bytes > row_bytes ||
+        range.count == 0)
+        return error_set(err, WEIR_EINVAL, "rows of %u bytes with keys of %u: at most %u fit a chunk", row_bytes,
+                         key_bytes,
                          TABLE_ROW_BYTES_MAX);
     const struct table_root *root = state_read(region, root_pos);
     if (root->row_bytes == 0) {
@@ -65,7 +68,8 @@ int table_open(struct table *table, struct chunk_region *region, uint64_t root_p
     if (code != WEIR_OK)
         return code;
     *table = (struct table){.region = region, .root_pos = root_pos, .range_first = range.first};
-    table->range_scale = range.count == 1 ? UINT64_MAX : UINT64_MAX / range.count + (UINT64_MAX % range.count + 1 == range.count);
+    table->range_scale =
+        range.count == 1 ? UINT64_MAX : UINT64_MAX / range.count + (UINT64_MAX % range.count + 1 == range.count);
     table->bucket_count = root->bucket_count;
     table->top_depth = root->top_depth;
     memcpy(table->top, root->top, sizeof table->top);
@@ -73,7 +77,8 @@ int table_open(struct table *table, struct chunk_region *region, uint64_t root_p
     return WEIR_OK;
 }
 
-static const struct table_root *read_root(const struct table *table) { return state_read(table->region, table->root_pos); }
+static const struct table_root *read_root(const struct table *table) { return state_read(table->region,
+                                                                                         table->root_pos); }
 
 static struct table_root *touch_root(struct table *table)
 {
@@ -135,8 +140,10 @@ struct row_shape {
     uint64_t lead_mask;
 };
 
-__attribute__((always_inline)) static inline bool find_in_line(const struct table *table, struct row_shape shape, uint32_t chunk,
-                                                               uint64_t lead, const struct wanted_row *wanted, uint64_t *ret_pos)
+__attribute__((always_inline)) static inline bool find_in_line(const struct table *table, struct row_shape shape,
+                                                               uint32_t chunk,
+                                                               uint64_t lead, const struct wanted_row *wanted,
+                                                                   uint64_t *ret_pos)
 {
     uint32_t home = (uint32_t)(((wanted->hash & UINT32_MAX) * table->home_count) >> 32) * shape.group_rows;
     uint32_t offset = table->rows_offset + home * shape.row_bytes;
@@ -176,7 +183,8 @@ __attribute__((noinline)) static bool find(const struct table *table, uint64_t l
     return find_in_chain(table, chunk, wanted, ret_pos);
 }
 
-__attribute__((noinline)) static bool find_with_key(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos)
+__attribute__((noinline)) static bool find_with_key(const struct table *table, uint64_t hash, const void *key,
+                                                    uint64_t *ret_pos)
 {
     struct wanted_row wanted = {.hash = hash, .key = key, .key_bytes = table->key_bytes};
     uint64_t lead = 0;
@@ -200,15 +208,17 @@ bool table_find(const struct table *table, uint64_t hash, const void *key, uint6
     return true;
 }
 
-bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg, uint64_t *ret_pos)
+bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg,
+                       uint64_t *ret_pos)
 {
     DCHECK(table->key_bytes == 0);
     struct wanted_row wanted = {.hash = hash, .match = match, .arg = arg};
     return find(table, hash, &wanted, ret_pos);
 }
 
-/* Three passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, home line. The asm statement
- * is there because GCC takes a function that only prefetches for one without effect, and drops the call. */
+/* Three passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, home
+ * line. The asm statement is there because GCC takes a function that only prefetches for one without effect, and
+ * drops the call. */
 static void prefetch_group(const struct table *table, const uint64_t *hashes, size_t count)
 {
     const uint32_t *entries[PREFETCH_GROUP];
@@ -286,13 +296,15 @@ void bucket_take_out(struct table *table, uint32_t chunk, uint32_t slot)
         uint32_t from = row_to_move_up(table, bucket, slot);
         if (from == table->slot_count)
             break;
-        unsigned char *to = state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)), table->row_bytes);
+        unsigned char *to = state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)),
+                                        table->row_bytes);
         memcpy(to, state_read(table->region, state_pos(chunk, bucket_row_offset(table, from))), table->row_bytes);
         *touch_tags(table, chunk, slot, 1) = bucket_tags(bucket_read(table, chunk))[from];
         slot = from;
     }
     *touch_tags(table, chunk, slot, 1) = 0;
-    memset(state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)), table->row_bytes), 0, table->row_bytes);
+    memset(state_touch(table->region, state_pos(chunk, bucket_row_offset(table, slot)), table->row_bytes), 0,
+           table->row_bytes);
 }
 
 static void set_next(struct table *table, uint32_t chunk, uint32_t next)
@@ -382,7 +394,8 @@ static void place_row(struct table *table, uint32_t bucket, uint64_t hash, const
     memcpy(row_touch(table, chunk, slot), row, table->row_bytes);
 }
 
-static void place_rows(struct table *table, const uint32_t *buckets, uint32_t bit, const unsigned char *rows, uint32_t count)
+static void place_rows(struct table *table, const uint32_t *buckets, uint32_t bit, const unsigned char *rows,
+                       uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         const unsigned char *row = rows + (size_t)i * table->row_bytes;
@@ -395,6 +408,7 @@ static void place_rows(struct table *table, const uint32_t *buckets, uint32_t bi
 static int split_bucket(struct table *table, uint64_t hash, uint32_t bucket, struct weir_error *err)
 {
     uint32_t length = chain_length(table, bucket);
+    CHECK(length > 0);
     int code = chunk_reserve(table->region, directory_split_chunks(table) + 2 * length + 4, err);
     if (code != WEIR_OK)
         return code;
@@ -405,7 +419,8 @@ static int split_bucket(struct table *table, uint64_t hash, uint32_t bucket, str
     uint32_t depth = bucket_read(table, bucket)->depth;
     empty_chain(table, bucket, depth + 1);
     uint32_t upper = chunk_alloc(table->region);
-    ((struct bucket *)state_touch(table->region, state_pos(upper, 0), sizeof(struct bucket)))->depth = (uint8_t)(depth + 1);
+    ((struct bucket *)state_touch(table->region, state_pos(upper, 0),
+                                  sizeof(struct bucket)))->depth = (uint8_t)(depth + 1);
     directory_split(table, directory_position(table, hash), depth, upper);
     touch_root(table)->bucket_count++;
     table->bucket_count++;
@@ -420,7 +435,7 @@ static bool should_split(const struct table *table, uint32_t bucket)
 {
     uint32_t depth = bucket_read(table, bucket)->depth;
     uint32_t fair_depth = 32 - (uint32_t)__builtin_clz(table->bucket_count);
-    if (!directory_can_split(table, depth))
+    if (!directory_can_split(depth))
         return false;
     return depth < fair_depth + DEPTH_SLACK || chain_length(table, bucket) >= CHAIN_SPLIT;
 }
@@ -447,7 +462,8 @@ static int make_first_bucket(struct table *table, struct weir_error *err)
 }
 
 /* Room for `hash`: chunk and slot, the tag set. */
-static int make_room(struct table *table, uint64_t hash, uint32_t *ret_chunk, uint32_t *ret_slot, struct weir_error *err)
+static int make_room(struct table *table, uint64_t hash, uint32_t *ret_chunk, uint32_t *ret_slot,
+                     struct weir_error *err)
 {
     if (table->bucket_count == 0) {
         int code = make_first_bucket(table, err);

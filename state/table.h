@@ -1,18 +1,21 @@
 /*
- * table.h - a hash table of fixed-size rows in chunks, by extendible hashing (Fagin, Nievergelt, Pippenger, Strong, TODS 1979).
+ * table.h - a hash table of fixed-size rows in chunks, by extendible hashing (Fagin, Nievergelt, Pippenger, Strong,
+ * TODS 1979).
  *
- * A bucket is a chunk: header, one-byte tags, rows in or near the cache line where they belong. A bucket that gets too full splits in two by one more bit of the
- * hash; nothing else moves, ever. The directory has two levels, indexed by the most significant bits of the position (the upper half of
- * the hash, scaled so that the table's own range fills 32 bits): the top, an array of (node, depth), and nodes of one chunk
- * that give bucket ids. A node that is not deep enough splits in two in the same way; only the top, 8 bytes for each CHUNK_BYTES / 4
- * buckets, ever doubles. Rows come in order of key group, as far as buckets go.
- * Buckets at the depth where splitting no longer helps (equal positions, or far deeper than the others) get overflow chunks.
+ * A bucket is a chunk: header, one-byte tags, rows in or near the cache line where they belong. A bucket that gets
+ * too full splits in two by one more bit of the hash; nothing else moves, ever. The directory has two levels,
+ * indexed by the most significant bits of the position (the upper half of the hash, scaled so that the table's own
+ * range fills 32 bits): the top, an array of (node, depth), and nodes of one chunk that give bucket ids. A node that
+ * is not deep enough splits in two in the same way; only the top, 8 bytes for each CHUNK_BYTES / 4 buckets, ever
+ * doubles. Rows come in order of key group, as far as buckets go. Buckets at the depth where splitting no longer
+ * helps (equal positions, or far deeper than the others) get overflow chunks.
  *
- * A row begins with its key: key_bytes of it, or (key_bytes 0) the 64-bit hash, and then it is the caller who compares the rest. The caller may
- * change the rest of a row in place, by state_touch(region, pos + offset, n).
+ * A row begins with its key: key_bytes of it, or (key_bytes 0) the 64-bit hash, and then it is the caller who
+ * compares the rest. The caller may change the rest of a row in place, by state_touch(region, pos + offset, n).
  *
  * Called by the task only. table_insert() and table_remove() may move other rows: positions got before are void when
- * `changes` has changed. What is said of chunk_reserve() in chunk.h holds: table_insert() reserves by itself and leaves CHUNK_SPARE.
+ * `changes` has changed. What is said of chunk_reserve() in chunk.h holds: table_insert() reserves by itself and
+ * leaves CHUNK_SPARE.
  */
 #ifndef WEIR_STATE_TABLE_H
 #define WEIR_STATE_TABLE_H
@@ -55,19 +58,22 @@ struct table {
     uint32_t top[TABLE_TOP_CHUNKS];  /* as in the root */
 };
 
-/* Sets up the handle over a root in a chunk that the caller has allocated (and reserved one for): a zeroed one is given its shape, another must have
- * it: else WEIR_EMISMATCH. row_bytes: a multiple of 8, up to TABLE_ROW_BYTES_MAX (else WEIR_EINVAL). */
-int table_open(struct table *table, struct chunk_region *region, uint64_t root_pos, uint32_t key_bytes, uint32_t row_bytes,
+/* Sets up the handle over a root in a chunk that the caller has allocated (and reserved one for): a zeroed one is
+ * given its shape, another must have it: else WEIR_EMISMATCH. row_bytes: a multiple of 8, up to TABLE_ROW_BYTES_MAX
+ * (else WEIR_EINVAL). */
+int table_open(struct table *table, struct chunk_region *region, uint64_t root_pos, uint32_t key_bytes,
+               uint32_t row_bytes,
                struct key_range range, struct weir_error *err);
 
 /* Fixed-size keys: true, and the row's position. */
 bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos);
 /* Hashed rows: of the rows with this hash, the first that `match` says yes to. */
 typedef bool (*table_match_fn)(const void *arg, const void *row);
-bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg, uint64_t *ret_pos);
+bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg,
+                       uint64_t *ret_pos);
 
-/* A new row, for a key that has none: key (or hash) filled in, the rest zero. Fails with WEIR_ELIMIT, WEIR_ENOMEM, and then nothing is
- * there. Leaves CHUNK_SPARE chunks reserved. */
+/* A new row, for a key that has none: key (or hash) filled in, the rest zero. Fails with WEIR_ELIMIT, WEIR_ENOMEM,
+ * and then nothing is there. Leaves CHUNK_SPARE chunks reserved. */
 int table_insert(struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos, struct weir_error *err);
 /* Takes the row out. TABLE_REMOVE_CHUNKS must be reserved, by chunk_reserve_writes() at least. */
 #define TABLE_REMOVE_CHUNKS 6u
@@ -78,7 +84,8 @@ uint64_t table_count(const struct table *table);
 /* Brings directory, tags and rows of these hashes nearer; `write`: they will be changed. */
 void table_prefetch(const struct table *table, const uint64_t *hashes, size_t count);
 
-/* All rows whose position lies in a range of positions (not scaled), in order of buckets. Void when `changes` changes. */
+/* All rows whose position lies in a range of positions (not scaled), in order of buckets. Void when `changes`
+ * changes. */
 struct table_cursor {
     struct key_range range;
     uint64_t next; /* scaled position of the bucket behind */

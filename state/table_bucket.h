@@ -1,10 +1,12 @@
 /*
- * table_bucket.h - the inside of one bucket of a table: where tags and rows lie, how a key is looked for. Only table*.c include it.
+ * table_bucket.h - the inside of one bucket of a table: where tags and rows lie, how a key is looked for. Only
+ * table*.c include it.
  *
- * A row's home is a cache line: the first of its group_rows slots. Rows sit there or behind it, with no empty slot in between (linear
- * probing without wrap-around; the slots behind the last home take what overflows at the end). A search first looks at the keys in the
- * home line itself, which is one cache miss and mostly the end of it; then at the tags, up to the first empty one. A removal moves
- * later rows up, and leaves zeros: an empty slot never looks like a row whose key does not begin with zeros.
+ * A row's home is a cache line: the first of its group_rows slots. Rows sit there or behind it, with no empty slot
+ * in between (linear probing without wrap-around; the slots behind the last home take what overflows at the end). A
+ * search first looks at the keys in the home line itself, which is one cache miss and mostly the end of it; then at
+ * the tags, up to the first empty one. A removal moves later rows up, and leaves zeros: an empty slot never looks
+ * like a row whose key does not begin with zeros.
  */
 #ifndef WEIR_STATE_TABLE_BUCKET_H
 #define WEIR_STATE_TABLE_BUCKET_H
@@ -77,7 +79,8 @@ static inline uint64_t bucket_lead(const void *bytes)
 }
 
 /* Of the `count` rows of the home line, those whose lead is this: bit i for row i. lead is not 0. */
-static inline uint32_t bucket_match_leads(const unsigned char *rows, uint32_t count, uint32_t row_bytes, uint64_t mask, uint64_t lead)
+static inline uint32_t bucket_match_leads(const unsigned char *rows, uint32_t count, uint32_t row_bytes, uint64_t mask,
+                                          uint64_t lead)
 {
     uint32_t same = 0;
     for (uint32_t i = 0; i < count; i++)

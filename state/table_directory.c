@@ -1,6 +1,8 @@
 #include "state/table_directory.h"
 
 #define TOP_DEPTH_MAX (TOP_SHIFT + 31 - (uint32_t)__builtin_clz(TABLE_TOP_CHUNKS))
+#define DEPTH_MAX (TOP_DEPTH_MAX + NODE_BITS < 32
+                   ? TOP_DEPTH_MAX + NODE_BITS : 32) /* bits of a position that a bucket can share */
 
 static struct table_root *touch_root(struct table *table, size_t size_bytes)
 {
@@ -15,7 +17,8 @@ static struct directory_top *touch_top(struct table *table, uint32_t index)
 /* Gives the bucket ids [first, first + count) of a node the value `bucket`. */
 static void fill(struct table *table, uint32_t node, uint32_t first, uint32_t count, uint32_t bucket)
 {
-    uint32_t *entries = state_touch(table->region, state_pos(node, first * (uint32_t)sizeof(uint32_t)), count * sizeof(uint32_t));
+    uint32_t *entries = state_touch(table->region, state_pos(node, first * (uint32_t)sizeof(uint32_t)),
+                                    count * sizeof(uint32_t));
     for (uint32_t i = 0; i < count; i++)
         entries[i] = bucket;
 }
@@ -40,15 +43,11 @@ void directory_create(struct table *table, uint32_t bucket)
     table->bucket_count = 1;
 }
 
-bool directory_can_split(const struct table *table, uint32_t depth)
-{
-    (void)table;
-    return depth < 32 && depth < TOP_DEPTH_MAX + NODE_BITS;
-}
+bool directory_can_split(uint32_t depth) { return depth < DEPTH_MAX; }
 
 static uint32_t top_chunks(uint32_t top_depth)
 {
-    return top_depth <= TOP_SHIFT ? 1 : 1u << (top_depth - TOP_SHIFT);
+    return (uint32_t)(((UINT64_C(1) << top_depth) + (1u << TOP_SHIFT) - 1) >> TOP_SHIFT);
 }
 
 uint32_t directory_split_chunks(const struct table *table)
@@ -57,7 +56,8 @@ uint32_t directory_split_chunks(const struct table *table)
     return top_chunks(depth_after) + 5; /* the top; a node and its new half; the root; the bucket's parts */
 }
 
-/* Twice as many top entries: each one becomes two alike. From the end on, so that none is overwritten before it is read. */
+/* Twice as many top entries: each one becomes two alike. From the end on, so that none is overwritten before it is
+ * read. */
 static void double_top(struct table *table)
 {
     uint32_t count = 1u << table->top_depth;
@@ -66,7 +66,8 @@ static void double_top(struct table *table)
     for (uint32_t chunks = top_chunks(table->top_depth); chunks < chunks_after; chunks++)
         add_top_chunk(table);
     for (uint32_t i = count; i-- > 0;) {
-        struct directory_top entry = *(const struct directory_top *)state_read(table->region, directory_top_pos(table, i));
+        struct directory_top entry = *(const struct directory_top *)state_read(table->region,
+                                                                               directory_top_pos(table, i));
         *touch_top(table, 2 * i + 1) = entry;
         *touch_top(table, 2 * i) = entry;
     }

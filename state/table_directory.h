@@ -1,7 +1,8 @@
 /*
  * table_directory.h - the directory of a table: from a position to the bucket. Only table*.c include it.
  *
- * Invariant: a bucket's range of positions lies within one node's. So a bucket's split changes entries of one node only.
+ * Invariant: a bucket's range of positions lies within one node's. So a bucket's split changes entries of one node
+ * only.
  */
 #ifndef WEIR_STATE_TABLE_DIRECTORY_H
 #define WEIR_STATE_TABLE_DIRECTORY_H
@@ -69,12 +70,13 @@ static inline uint32_t directory_find(const struct table *table, uint64_t hash)
 /* The first bucket of a table without any. Takes 2 chunks. */
 void directory_create(struct table *table, uint32_t bucket);
 /* Whether there can be buckets one bit deeper than `depth`. */
-bool directory_can_split(const struct table *table, uint32_t depth);
+bool directory_can_split(uint32_t depth);
 /* Chunks that directory_split() takes or touches at most. */
 uint32_t directory_split_chunks(const struct table *table);
 /* The bucket at `position`, of `depth` bits, becomes two: the upper half of its range goes to `upper`. */
 void directory_split(struct table *table, uint32_t position, uint32_t depth, uint32_t upper);
-/* What the other half of the range of `depth` - 1 bits around `position` is given to; 0 where it is not in the same node. */
+/* What the other half of the range of `depth` - 1 bits around `position` is given to; 0 where it is not in the same
+ * node. */
 uint32_t directory_buddy(const struct table *table, uint32_t position, uint32_t depth);
 /* All of the range of `depth` - 1 bits around `position` goes to `bucket`. */
 void directory_merge(struct table *table, uint32_t position, uint32_t depth, uint32_t bucket);

@@ -212,6 +212,27 @@ static int publish(struct weir_ctx *ctx, int directory_fd, const char *name, con
     return made >= 0 ? made : io_fail_errno(ctx, errno, "cannot write the list of input files %s", name);
 }
 
+/* What earlier starts published, or died in publishing: their processes are gone. */
+static void remove_older(int directory_fd, const char *name)
+{
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (directory == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return; /* they cost a little space, no more */
+    }
+    const char *found;
+    size_t name_bytes = strlen(name);
+    while ((found = io_next_name(directory)) != NULL) {
+        const char *published = strncmp(found, ".new-", 5) == 0 ? found + 5 : found;
+        bool ours = strncmp(published, name, name_bytes) == 0 && (published[name_bytes] == 0 || published[name_bytes] == '.');
+        if (strncmp(published, PUBLISHED_PREFIX, sizeof(PUBLISHED_PREFIX) - 1) == 0 && !ours)
+            unlinkat(directory_fd, found, 0);
+    }
+    closedir(directory);
+}
+
 static int find_together(struct weir_ctx *ctx, const char *path, int directory_fd, struct file_list *list)
 {
     char name[64];
@@ -222,6 +243,8 @@ static int find_together(struct weir_ctx *ctx, const char *path, int directory_f
     result = scan(ctx, path, list);
     if (result == WEIR_OK)
         result = publish(ctx, directory_fd, name, list);
+    if (result == WEIR_OK)
+        remove_older(directory_fd, name);
     if (result != WEIR_END)
         return result;
     file_list_free(list);
@@ -251,7 +274,7 @@ void file_list_unpublish(struct weir_ctx *ctx)
     int length = snprintf(path, sizeof(path), "%s/connectors/%s/" PUBLISHED_PREFIX "%llu", weir_job_directory(ctx),
                           weir_operator_name(ctx), (unsigned long long)weir_generation(ctx));
     if (length > 0 && length < (int)sizeof(path))
-        unlink(path); /* missing: another subtask was faster. Left over, it is never read again */
+        unlink(path); /* missing: another subtask was faster. Left over, the next start that publishes removes it */
 }
 
 /* ------------------------------------------------------------------------------------------------- sharing ------- */

@@ -60,6 +60,8 @@ static int claim_directory(struct weir_ctx *ctx, const struct staging *s)
     size_t size = 0;
     int length = snprintf(owner, sizeof(owner), "job %s\noperator %s\n", weir_job_name(ctx), weir_operator_name(ctx));
     char *found = io_read_file(s->directory_fd, OWNER_NAME, OWNER_BYTES, &size);
+    if (found != NULL)
+        io_create_clean(s->directory_fd, OWNER_NAME, weir_subtask_index(ctx));
     if (found == NULL && errno == ENOENT) {
         int made = io_create_once(s->directory_fd, OWNER_NAME, weir_subtask_index(ctx), owner, (size_t)length);
         if (made == WEIR_OK)

@@ -190,15 +190,28 @@ const char *io_next_name(DIR *directory)
     return entry != NULL ? entry->d_name : NULL;
 }
 
+/* 0, or -1 with errno where it is too long. */
+static int temporary_name(const char *name, uint64_t unique, char ret_name[NAME_MAX + 1])
+{
+    int length = snprintf(ret_name, NAME_MAX + 1, ".new-%s.%llu", name[0] == '.' ? name + 1 : name, (unsigned long long)unique);
+    if (length >= 0 && length <= NAME_MAX)
+        return 0;
+    errno = ENAMETOOLONG;
+    return -1;
+}
+
+void io_create_clean(int directory_fd, const char *name, uint64_t unique)
+{
+    char temporary[NAME_MAX + 1];
+    if (temporary_name(name, unique, temporary) == 0)
+        unlinkat(directory_fd, temporary, 0); /* it is seldom there */
+}
+
 int io_create_once(int directory_fd, const char *name, uint64_t unique, const void *data, size_t size_bytes)
 {
     char temporary[NAME_MAX + 1];
-    int length = snprintf(temporary, sizeof(temporary), ".new-%s.%llu", name[0] == '.' ? name + 1 : name,
-                          (unsigned long long)unique);
-    if (length < 0 || (size_t)length >= sizeof(temporary)) {
-        errno = ENAMETOOLONG;
+    if (temporary_name(name, unique, temporary) != 0)
         return -1;
-    }
     unlinkat(directory_fd, temporary, 0); /* of a dead process with the same number */
     int fd = openat(directory_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)

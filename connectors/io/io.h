@@ -43,6 +43,8 @@ const char *io_next_name(DIR *directory);
  * WEIR_END where it exists already (and is left alone); -1 with errno. `unique` tells apart the processes that try at
  * the same time. */
 int io_create_once(int directory_fd, const char *name, uint64_t unique, const void *data, size_t size_bytes);
+/* Removes what a process with the same number left when it died in io_create_once(). */
+void io_create_clean(int directory_fd, const char *name, uint64_t unique);
 /* The whole file below directory_fd, malloc'ed, with a zero byte behind it; NULL with errno (EFBIG beyond bytes_max).
  */
 void *io_read_file(int directory_fd, const char *name, size_t bytes_max, size_t *ret_size_bytes);

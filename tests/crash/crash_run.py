@@ -243,6 +243,8 @@ class Job:
         left += [name for name in os.listdir(os.path.join(self.checkpoints, "snapshots")) if name.encode() not in manifests]
         left += [name for name in os.listdir(self.checkpoints) if not re.fullmatch(
             r"manifest-\d+|snapshots|connectors|LOCK|events(\.\d+)?\.jsonl", name)]
+        lists = [name for _, _, names in os.walk(os.path.join(self.checkpoints, "connectors")) for name in names]
+        left += [name for name in lists if not re.fullmatch(r"files-\d+", name)] + lists[1:]  # of the newest fresh start
         left += [f"runtime/{name}" for _, _, names in os.walk(os.path.join(self.directory, "runtime")) for name in names]
         return left
 

@@ -17,7 +17,7 @@
 
 #define ROOT_BYTES 384
 #define PATH_BYTES 512
-#define DEADLINE_S 30 /* far beyond what a loaded machine needs; a test that reaches it fails */
+#define DEADLINE_S 15 /* far beyond what a loaded machine needs; a test that reaches it fails */
 
 struct process {
     pid_t pid; /* 0: none, or waited for */

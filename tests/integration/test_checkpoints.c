@@ -298,6 +298,13 @@ Test(checkpoints, guarantee_none_of_a_bounded_input_gives_all_output_at_its_end)
     assert_keyed_output(3000, 17);
 }
 
+Test(checkpoints, much_output_between_two_checkpoints_is_written_whole)
+{
+    cr_assert_eq(run_job(&s, "--set count=200000 --checkpoint-interval off"), 0, "%s", s.err);
+    cr_assert_eq(event_count(&s, "recovery_started"), 0, "%s", s.err);
+    assert_keyed_output(200000, 17);
+}
+
 Test(checkpoints, no_temporary_file_is_left_behind)
 {
     char command[3 * PATH_BYTES];

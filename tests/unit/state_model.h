@@ -1,6 +1,6 @@
 /*
- * state_model.h - the plain model that op_state is compared with: arrays, searched from end to end, malloc for every piece. It
- * shares no code with state/.
+ * state_model.h - the plain model that op_state is compared with: arrays, searched from end to end, malloc for every
+ * piece. It shares no code with state/.
  */
 #ifndef WEIR_TESTS_STATE_MODEL_H
 #define WEIR_TESTS_STATE_MODEL_H
@@ -51,7 +51,7 @@ struct model {
     size_t timer_count;
 };
 
-static struct model_bytes model_bytes_copy(const void *data, size_t size_bytes)
+static inline struct model_bytes model_bytes_copy(const void *data, size_t size_bytes)
 {
     struct model_bytes copy = {malloc(size_bytes + 1), size_bytes};
     if (size_bytes > 0)
@@ -59,31 +59,31 @@ static struct model_bytes model_bytes_copy(const void *data, size_t size_bytes)
     return copy;
 }
 
-static bool model_bytes_equal(const struct model_bytes *a, const void *data, size_t size_bytes)
+static inline bool model_bytes_equal(const struct model_bytes *a, const void *data, size_t size_bytes)
 {
     return a->size_bytes == size_bytes && (size_bytes == 0 || memcmp(a->data, data, size_bytes) == 0);
 }
 
-static void model_value_set(struct model_bytes *value, const void *data, size_t size_bytes)
+static inline void model_value_set(struct model_bytes *value, const void *data, size_t size_bytes)
 {
     struct model_bytes copy = model_bytes_copy(data, size_bytes);
     free(value->data);
     *value = copy;
 }
 
-static void model_value_clear(struct model_bytes *value)
+static inline void model_value_clear(struct model_bytes *value)
 {
     free(value->data);
     *value = (struct model_bytes){0};
 }
 
-static void model_list_append(struct model_list *list, const void *data, size_t size_bytes)
+static inline void model_list_append(struct model_list *list, const void *data, size_t size_bytes)
 {
     list->elements = realloc(list->elements, (list->count + 1) * sizeof *list->elements);
     list->elements[list->count++] = model_bytes_copy(data, size_bytes);
 }
 
-static void model_list_clear(struct model_list *list)
+static inline void model_list_clear(struct model_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
         free(list->elements[i].data);
@@ -91,7 +91,7 @@ static void model_list_clear(struct model_list *list)
     *list = (struct model_list){0};
 }
 
-static struct model_entry *model_map_find(const struct model_map *map, const void *key, size_t key_bytes)
+static inline struct model_entry *model_map_find(const struct model_map *map, const void *key, size_t key_bytes)
 {
     for (size_t i = 0; i < map->count; i++)
         if (model_bytes_equal(&map->entries[i].key, key, key_bytes))
@@ -99,7 +99,8 @@ static struct model_entry *model_map_find(const struct model_map *map, const voi
     return NULL;
 }
 
-static void model_map_put(struct model_map *map, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
+static inline void model_map_put(struct model_map *map, const void *key, size_t key_bytes, const void *value,
+                                 size_t value_bytes)
 {
     struct model_entry *entry = model_map_find(map, key, key_bytes);
     if (entry == NULL) {
@@ -110,7 +111,7 @@ static void model_map_put(struct model_map *map, const void *key, size_t key_byt
     model_value_set(&entry->value, value, value_bytes);
 }
 
-static bool model_map_remove(struct model_map *map, const void *key, size_t key_bytes)
+static inline bool model_map_remove(struct model_map *map, const void *key, size_t key_bytes)
 {
     struct model_entry *entry = model_map_find(map, key, key_bytes);
     if (entry == NULL)
@@ -121,7 +122,7 @@ static bool model_map_remove(struct model_map *map, const void *key, size_t key_
     return true;
 }
 
-static void model_map_clear(struct model_map *map)
+static inline void model_map_clear(struct model_map *map)
 {
     while (map->count > 0)
         model_map_remove(map, map->entries[0].key.data, map->entries[0].key.size_bytes);
@@ -129,7 +130,7 @@ static void model_map_clear(struct model_map *map)
     *map = (struct model_map){0};
 }
 
-static void model_row_clear(struct model_row *row)
+static inline void model_row_clear(struct model_row *row)
 {
     for (int i = 0; i < MODEL_STATES; i++)
         model_value_clear(&row->values[i]);
@@ -137,7 +138,7 @@ static void model_row_clear(struct model_row *row)
     model_map_clear(&row->map);
 }
 
-static bool model_row_is_empty(const struct model_row *row)
+static inline bool model_row_is_empty(const struct model_row *row)
 {
     for (int i = 0; i < MODEL_STATES; i++)
         if (row->values[i].data != NULL)
@@ -145,7 +146,7 @@ static bool model_row_is_empty(const struct model_row *row)
     return row->list.count == 0 && row->map.count == 0;
 }
 
-static struct model_timer *model_timer_find(const struct model *model, uint32_t key, uint64_t id)
+static inline struct model_timer *model_timer_find(const struct model *model, uint32_t key, uint64_t id)
 {
     for (size_t i = 0; i < model->timer_count; i++)
         if (model->timers[i].key == key && model->timers[i].id == id)
@@ -153,7 +154,7 @@ static struct model_timer *model_timer_find(const struct model *model, uint32_t 
     return NULL;
 }
 
-static void model_timer_set(struct model *model, uint32_t key, uint64_t id, int64_t at_ms)
+static inline void model_timer_set(struct model *model, uint32_t key, uint64_t id, int64_t at_ms)
 {
     struct model_timer *timer = model_timer_find(model, key, id);
     if (timer == NULL) {
@@ -163,14 +164,15 @@ static void model_timer_set(struct model *model, uint32_t key, uint64_t id, int6
     *timer = (struct model_timer){key, id, at_ms};
 }
 
-static void model_timer_remove(struct model *model, struct model_timer *timer) { *timer = model->timers[--model->timer_count]; }
+static inline void model_timer_remove(struct model *model,
+                                      struct model_timer *timer) { *timer = model->timers[--model->timer_count]; }
 
-static struct model model_make(uint32_t key_count)
+static inline struct model model_make(uint32_t key_count)
 {
     return (struct model){.key_count = key_count, .rows = calloc(key_count + 1, sizeof(struct model_row))};
 }
 
-static struct model model_copy(const struct model *from)
+static inline struct model model_copy(const struct model *from)
 {
     struct model to = model_make(from->key_count);
     for (uint32_t i = 0; i <= from->key_count; i++) {
@@ -182,7 +184,8 @@ static struct model model_copy(const struct model *from)
             model_list_append(&to.rows[i].list, row->list.elements[j].data, row->list.elements[j].size_bytes);
         for (size_t j = 0; j < row->map.count; j++) {
             const struct model_entry *entry = &row->map.entries[j];
-            model_map_put(&to.rows[i].map, entry->key.data, entry->key.size_bytes, entry->value.data, entry->value.size_bytes);
+            model_map_put(&to.rows[i].map, entry->key.data, entry->key.size_bytes, entry->value.data,
+                          entry->value.size_bytes);
         }
     }
     for (size_t i = 0; i < from->timer_count; i++)
@@ -190,7 +193,7 @@ static struct model model_copy(const struct model *from)
     return to;
 }
 
-static void model_free(struct model *model)
+static inline void model_free(struct model *model)
 {
     if (model->rows == NULL)
         return;
@@ -202,7 +205,7 @@ static void model_free(struct model *model)
 }
 
 /* xorshift64* (Vigna 2016): the tests' own, so that a seed means the same for ever. */
-static uint64_t model_random(uint64_t *state)
+static inline uint64_t model_random(uint64_t *state)
 {
     *state ^= *state >> 12;
     *state ^= *state << 25;

@@ -1,7 +1,7 @@
 /*
- * Random operations of every kind on op_state and on a plain model, with cuts at random moments: the frozen image must equal the model
- * as it was at the cut, however the live side goes on, and what is loaded from it must be the same state again.
- * WEIR_SEED=n repeats a run; WEIR_STEPS=n makes it longer.
+ * Random operations of every kind on op_state and on a plain model, with cuts at random moments: the frozen image
+ * must equal the model as it was at the cut, however the live side goes on, and what is loaded from it must be the
+ * same state again. WEIR_SEED=n repeats a run; WEIR_STEPS=n makes it longer.
  */
 #include "state/op_state.h"
 #include "unit/state_model.h"
@@ -56,7 +56,8 @@ static uint64_t below(struct run *run, uint64_t bound) { return model_random(&ru
 
 static struct op_state_config config_of(const struct run *run)
 {
-    return (struct op_state_config){.operator_name = "model", .slot = 3, .states = states, .state_count = STATE_COUNT, .keyed = true,
+    return (struct op_state_config){.operator_name = "model", .slot = 3, .states = states, .state_count = STATE_COUNT,
+                                    .keyed = true,
                                     .key_bytes = run->key_bytes};
 }
 
@@ -107,7 +108,8 @@ static void check_value(struct op_state *op, unsigned state, const struct model_
     int code = -1;
     const void *value = op_state_value_get(op, state, &size_bytes, &code, NULL);
     cr_assert_eq(code, WEIR_OK);
-    cr_assert_eq(value != NULL, expected->data != NULL, "state %s: %s", states[state].name, value ? "there" : "missing");
+    cr_assert_eq(value != NULL, expected->data != NULL, "state %s: %s", states[state].name,
+                 value ? "there" : "missing");
     cr_assert(value == NULL || model_bytes_equal(expected, value, size_bytes), "state %s: %zu bytes, expected %zu",
               states[state].name, size_bytes, expected->size_bytes);
 }
@@ -142,7 +144,8 @@ static void check_map(struct op_state *op, unsigned state, const struct model_ma
     for (size_t i = 0; i < expected->count; i++) {
         int code = -1;
         const struct model_entry *entry = &expected->entries[i];
-        const void *got = op_state_map_get(op, state, entry->key.data, entry->key.size_bytes, &value.size_bytes, &code, NULL);
+        const void *got = op_state_map_get(op, state, entry->key.data, entry->key.size_bytes, &value.size_bytes, &code,
+                                           NULL);
         cr_assert(got != NULL && code == WEIR_OK && model_bytes_equal(&entry->value, got, value.size_bytes));
     }
 }
@@ -241,7 +244,8 @@ static void change_value(struct run *run, struct model_row *row, unsigned state,
     }
     cr_assert_eq((uintptr_t)value % 8, 0);
     unsigned char zeros[1024] = {0};
-    cr_assert(model_bytes_equal(expected->data != NULL ? expected : &(struct model_bytes){zeros, states[state].size_bytes}, value,
+    cr_assert(model_bytes_equal(expected->data != NULL
+                                ? expected : &(struct model_bytes){zeros, states[state].size_bytes}, value,
                                 states[state].size_bytes));
     value[below(run, states[state].size_bytes)] = (unsigned char)run->random;
     model_value_set(expected, value, states[state].size_bytes);
@@ -419,7 +423,8 @@ static void abandon_cut(struct run *run)
     run->cutting = false;
 }
 
-/* The frozen image, loaded into a region of its own, is the state at the cut. Now and then the run goes on from there. */
+/* The frozen image, loaded into a region of its own, is the state at the cut. Now and then the run goes on from
+ * there. */
 static void finish_cut(struct run *run)
 {
     while (gather(run, 100))
@@ -458,7 +463,8 @@ static uint64_t number_from_env(const char *name, uint64_t fallback)
 
 static struct run run_model(uint32_t key_bytes, uint32_t key_count, uint64_t limit_bytes, uint64_t clear_share)
 {
-    struct run run = {.key_bytes = key_bytes, .limit_bytes = limit_bytes, .clear_share = clear_share, .model = model_make(key_count)};
+    struct run run = {.key_bytes = key_bytes, .limit_bytes = limit_bytes, .clear_share = clear_share,
+                      .model = model_make(key_count)};
     uint64_t seed = number_from_env("WEIR_SEED", (uint64_t)time(NULL) * 1000 + key_bytes);
     uint64_t steps = number_from_env("WEIR_STEPS", 20000);
     fprintf(stderr, "WEIR_SEED=%llu\n", (unsigned long long)seed);

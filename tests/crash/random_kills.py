@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""SIGKILLs at random times to random processes of jobs that live long: one at a time, several at once, all tasks in the same
+instant. The output is compared each time."""
+import os
+import signal
+import time
+
+from crash_run import Failure, Job
+from support import run_cases
+
+KILLS_PER_JOB = 60
+LONG_JOBS = 24
+SHORT_JOBS = 5
+
+
+def role_of(process):
+    if process.name == "coordinator":
+        return "coordinator"
+    if process.name.startswith("snapshot:"):
+        return "snapshot child"
+    return "task" if "/" in process.name else "process just forked"
+
+
+def choose_victims(processes, random):
+    """What is killed next: a list of processes, and a name for the count."""
+    chance = random.random()
+    tasks = [process for process in processes if role_of(process) == "task"]
+    if chance < 0.08:
+        return tasks, "all tasks at once"
+    if chance < 0.12:
+        return processes, "all but the launcher at once"
+    if chance < 0.22:
+        return random.sample(processes, min(len(processes), random.randint(2, 4))), "several at once"
+    if chance < 0.32:
+        coordinators = [process for process in processes if role_of(process) == "coordinator"]
+        return coordinators, "coordinator"
+    others = [process for process in processes if role_of(process) in ("snapshot child", "process just forked")]
+    victim = random.choice(others if others and chance < 0.6 else processes)
+    return [victim], role_of(victim)
+
+
+def kill_at_random(setting, job, random, kills_max):
+    kills = 0
+    while kills < kills_max and job.process.poll() is None:
+        time.sleep(random.expovariate(1 / 0.025))  # the chance of this test, not a wait for anything
+        processes = job.processes()
+        victims, name = choose_victims(processes, random) if processes else ([], "")
+        done = 0
+        for victim in victims:
+            try:
+                os.kill(victim.pid, signal.SIGKILL)
+                done += 1
+            except ProcessLookupError:
+                pass
+        if done > 0:
+            setting.count(f"random kills, {name}")
+            setting.count("processes killed", done)
+            kills += 1
+    return kills
+
+
+def make_case(number, seed, random):
+    def run(setting):
+        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3]
+        parameters = {"count": 24000, "seed": seed, "rate": 12000, "timers": number % 2}
+        with Job(setting, parameters, options) as job:
+            job.sinks = 1 + number % 2
+            job.start()
+            kills = kill_at_random(setting, job, random, KILLS_PER_JOB)
+            status = job.wait()
+            if status != 0:
+                raise Failure(f"exit status {status} after {kills} kills")
+            job.check_end()
+            setting.count("jobs")
+            setting.count("random kills", kills)
+    return f"job {number} seed {seed}", run
+
+
+def make_cases(setting, random):
+    for number in range(LONG_JOBS if setting.long else SHORT_JOBS):
+        yield make_case(number, random.randrange(1 << 30), type(random)(random.randrange(1 << 30)))
+
+
+if __name__ == "__main__":
+    run_cases("crash.random_kills", __doc__, make_cases)

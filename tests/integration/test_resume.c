@@ -1,0 +1,321 @@
+/* test_resume.c - ending, going on where it was ended, and every reason to refuse to go on. */
+#include "scenario.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct scenario s;
+static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
+static void end(void) { scenario_end(&s); }
+TestSuite(resume, .init = begin, .fini = end, .timeout = 120);
+
+#define KEYS UINT64_C(17)
+#define REFUSED 4
+#define ENDLESS "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms"
+
+/* The counts of the numbers 0 .. count - 1. */
+static void assert_keyed_output(uint64_t count)
+{
+    struct lines expected = {0};
+    for (uint64_t i = 0; i < count; i++)
+        lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, i % KEYS, i / KEYS + 1, i);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+Test(resume, stopped_and_started_again_and_again_the_output_is_that_of_one_run)
+{
+    for (unsigned i = 1; i <= 4; i++) {
+        struct process *job = start_job(&s, ENDLESS " --set p=2");
+        await_output(&s, output_count(s.output) + 300);
+        stop_job(&s, job);
+    }
+    cr_assert_eq(event_count(&s, "job_stopped"), 4);
+    assert_keyed_output(output_count(s.output));
+}
+
+static void stop_by_signal(int signal_number)
+{
+    struct process *job = start_job(&s, ENDLESS " --set p=2");
+    await_output(&s, 300);
+    kill(job->pid, signal_number);
+    cr_assert_eq(end_of(&s, job), 0, "%s", s.err);
+    json_t *event = event_at(&s, "checkpoint_triggered", -1);
+    cr_assert_str_eq(json_string_value(json_object_get(event, "trigger")), "stop");
+    json_decref(event);
+    size_t so_far = output_count(s.output);
+    assert_keyed_output(so_far);
+    job = start_job(&s, ENDLESS " --set p=2");
+    await_output(&s, so_far + 300);
+    stop_job(&s, job);
+    assert_keyed_output(output_count(s.output));
+}
+
+Test(resume, sigint_stops_with_a_final_checkpoint) { stop_by_signal(SIGINT); }
+Test(resume, sigterm_stops_with_a_final_checkpoint) { stop_by_signal(SIGTERM); }
+
+static bool is_stopping(struct scenario *scenario, void *arg)
+{
+    (void)arg;
+    json_t *status = job_status(scenario);
+    const char *state = json_string_value(json_object_get(status, "state"));
+    bool stopping = state != NULL && strcmp(state, "stopping") == 0;
+    json_decref(status);
+    return stopping;
+}
+
+Test(resume, a_second_signal_ends_at_once_and_says_so_by_its_status)
+{
+    s.kill_list = strdup("h3:4:delay=60000@snapshot:count"); /* the final checkpoint never completes */
+    struct process *job = start_job(&s, "--set count=100 --set hold=1 --checkpoint-interval off");
+    for (unsigned i = 0; i < 3; i++) {
+        await_running(&s);
+        cr_assert_eq(weir(&s, "checkpoint @"), 0, "%s", s.err);
+    }
+    kill(job->pid, SIGINT);
+    await(&s, is_stopping, NULL, "the job is stopping");
+    kill(job->pid, SIGINT);
+    cr_assert_eq(end_of(&s, job), 130, "%s", s.err);
+    free(s.kill_list);
+    s.kill_list = NULL;
+    cr_assert_eq(run_job(&s, "--set count=100 --checkpoint-interval off"), 0, "%s", s.err);
+    assert_keyed_output(100);
+}
+
+Test(resume, stop_now_takes_no_checkpoint_and_loses_nothing)
+{
+    struct process *job = start_job(&s, "--set count=100 --set hold=1 --checkpoint-interval off");
+    await_running(&s);
+    cr_assert_eq(weir(&s, "stop @ --now"), 0, "%s", s.err);
+    cr_assert_eq(end_of(&s, job), 130, "%s", s.err);
+    cr_assert_eq(event_count(&s, "checkpoint_completed"), 0);
+    cr_assert_eq(output_count(s.output), 0);
+    cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
+    assert_keyed_output(100);
+}
+
+Test(resume, a_launcher_that_was_killed_leaves_a_directory_that_goes_on)
+{
+    struct process *job = start_job(&s, ENDLESS " --set p=2");
+    pid_t pids[16];
+    await_output(&s, 300);
+    unsigned count = job_pids(&s, pids, 16);
+    kill(job->pid, SIGKILL);
+    end_of(&s, job);
+    for (unsigned i = 1; i < count; i++)
+        for (unsigned turn = 0; turn < 200 && kill(pids[i], 0) == 0; turn++)
+            usleep(5000); /* up to a second each: the bound that the design gives */
+    for (unsigned i = 1; i < count; i++)
+        cr_assert_neq(kill(pids[i], 0), 0, "process %d outlives its launcher", (int)pids[i]);
+    job = start_job(&s, ENDLESS " --set p=2");
+    await_output(&s, output_count(s.output) + 300);
+    stop_job(&s, job);
+    assert_keyed_output(output_count(s.output));
+}
+
+Test(resume, a_bounded_job_that_has_finished_ends_at_once_without_new_output)
+{
+    cr_assert_eq(run_job(&s, "--set count=3000 --set p=3"), 0, "%s", s.err);
+    assert_keyed_output(3000);
+    json_t *last = event_at(&s, "checkpoint_triggered", -1);
+    cr_assert_str_eq(json_string_value(json_object_get(last, "trigger")), "final");
+    json_decref(last);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(run_job(&s, "--set count=3000 --set p=3"), 0, "%s", s.err);
+        assert_keyed_output(3000);
+    }
+    cr_assert_eq(event_count(&s, "job_finished"), 3);
+}
+
+Test(resume, timers_fire_once_across_restarts)
+{
+    struct lines expected = {0};
+    for (unsigned key = 0; key < 200; key++)
+        lines_add(&expected, "%u\t7\t1", key);
+    for (unsigned i = 0; i < 3; i++) { /* two stops before, or while, they fire */
+        struct process *job = start_job(&s, "--set shape=timer --set count=1000 --set keys=200 --set hold=1 --set at=700 --set p=2 "
+                                        "--checkpoint-interval 20ms");
+        await_events(&s, "checkpoint_completed", event_count(&s, "checkpoint_completed") + 5);
+        if (i == 2)
+            await_output(&s, expected.count);
+        stop_job(&s, job);
+    }
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+Test(resume, timers_fire_once_though_their_task_is_killed)
+{
+    struct lines expected = {0};
+    for (unsigned key = 0; key < 200; key++)
+        lines_add(&expected, "%u\t7\t1", key);
+    struct process *job = start_job(&s, "--set shape=timer --set count=1000 --set keys=200 --set hold=1 --set at=300 --checkpoint-interval 20ms");
+    await_events(&s, "checkpoint_completed", 3);
+    cr_assert_eq(weir(&s, "kill @ timer"), 0, "%s", s.err);
+    await_events(&s, "recovery_finished", 1);
+    await_output(&s, expected.count);
+    cr_assert_eq(weir(&s, "kill @ timer"), 0, "%s", s.err);
+    await_events(&s, "recovery_finished", 2);
+    await_events(&s, "checkpoint_completed", event_count(&s, "checkpoint_completed") + 2);
+    stop_job(&s, job);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+/* ---- refusals ---- */
+
+Test(resume, a_second_instance_on_the_directory_is_refused)
+{
+    struct process *job = start_job(&s, ENDLESS);
+    await_running(&s);
+    cr_assert_eq(run_job(&s, ENDLESS), REFUSED, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "another instance", s.directory, "weir stop");
+    cr_assert_eq(weir(&s, "status @"), 0, "the first one goes on: %s", s.err);
+    stop_job(&s, job);
+    assert_keyed_output(output_count(s.output));
+}
+
+/* Ran with `first`, then refused with `then`, for this reason; nothing that was there has changed. */
+static void assert_refused(const char *first, const char *then, const char *const *words)
+{
+    cr_assert_eq(run_job(&s, "%s", first), 0, "%s", s.err);
+    struct lines before = output_lines(s.output);
+    int status = run_job(&s, "%s", then);
+    cr_assert_eq(status, REFUSED, "%s: %d: %s", then, status, s.err);
+    assert_says(s.err, words);
+    cr_assert_not_null(strstr(s.err, "--from-scratch"), "it says what to do: %s", s.err);
+    assert_same_lines(&before, output_lines(s.output));
+    cr_assert_eq(run_job(&s, "%s", first), 0, "what ran before still runs: %s", s.err);
+}
+#define ASSERT_REFUSED(first, then, ...) assert_refused(first, then, (const char *const[]){__VA_ARGS__, NULL})
+
+Test(resume, the_directory_of_another_job_is_refused)
+{
+    ASSERT_REFUSED("--set count=10", "--set count=10 --name other", "shapes", "other");
+}
+
+Test(resume, a_state_of_another_size_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=base", "--set shape=states --set how=sized", "state 'total'", "operator 'keep'", "8 bytes",
+                   "16 bytes");
+}
+
+Test(resume, a_state_of_another_kind_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=base", "--set shape=states --set how=list", "state 'total'", "value", "list");
+}
+
+Test(resume, a_state_of_another_version_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=base", "--set shape=states --set how=later", "state 'total'", "version 0", "version 3");
+}
+
+Test(resume, a_state_of_another_scope_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=base", "--set shape=states --set how=operator", "state 'total'", "per key",
+                   "per operator");
+}
+
+Test(resume, a_removed_operator_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=base", "--set shape=states --set how=removed", "operator 'keep'", "does not have it");
+}
+
+Test(resume, an_added_operator_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=removed", "--set shape=states --set how=base", "operator 'keep'");
+}
+
+Test(resume, another_parallelism_is_refused)
+{
+    ASSERT_REFUSED("--set shape=states --set how=base --set p=2", "--set shape=states --set how=base --set p=3", "operator 'keep'",
+                   "parallelism 2", "3");
+}
+
+Test(resume, another_number_of_key_groups_is_refused)
+{
+    ASSERT_REFUSED("--set count=10", "--set count=10 --key-groups 64", "128", "64");
+}
+
+/* ---- another start ---- */
+
+Test(resume, from_scratch_begins_anew_and_goes_on_from_there)
+{
+    cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
+    cr_assert_eq(run_job(&s, "--set count=100 --from-scratch"), 0, "%s", s.err);
+    struct lines expected = {0};
+    for (unsigned twice = 0; twice < 2; twice++)
+        for (uint64_t i = 0; i < 100; i++)
+            lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, i % KEYS, i / KEYS + 1, i);
+    assert_same_lines(&expected, output_lines(s.output));
+    cr_assert_eq(run_job(&s, "--set count=150"), 0, "%s", s.err);
+    cr_assert_eq(output_count(s.output), 250, "the third run went on from the second");
+}
+
+Test(resume, restore_of_an_older_checkpoint_goes_back_to_it)
+{
+    cr_assert_eq(run_job(&s, "--set count=100 --checkpoints-retained 5"), 0, "%s", s.err);
+    json_t *event = event_at(&s, "checkpoint_completed", -1);
+    int id = (int)json_integer_value(json_object_get(event, "checkpoint"));
+    json_decref(event);
+    cr_assert_eq(run_job(&s, "--set count=300 --checkpoints-retained 5"), 0, "%s", s.err);
+    assert_keyed_output(300);
+    char command[2 * PATH_BYTES];
+    snprintf(command, sizeof command, "rm -rf '%s'", s.output);
+    cr_assert_eq(system(command), 0);
+    cr_assert_eq(run_job(&s, "--set count=300 --checkpoints-retained 5 --restore %d", id), 0, "%s", s.err);
+    struct lines expected = {0};
+    for (uint64_t i = 100; i < 300; i++)
+        lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, i % KEYS, i / KEYS + 1, i);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+Test(resume, restore_of_a_checkpoint_that_is_not_there_is_refused)
+{
+    cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
+    cr_assert_eq(run_job(&s, "--set count=100 --restore 4711"), 3, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "4711");
+    cr_assert_eq(run_job(&s, "--set count=100 --restore 1 --from-scratch"), 2, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "exclude each other");
+    assert_keyed_output(100);
+}
+
+/* The newest snapshot file, one byte of it changed in place. */
+static void damage_newest_snapshot(void)
+{
+    char command[4 * PATH_BYTES];
+    snprintf(command, sizeof command,
+             "f=$(ls '%s'/snapshots/*.snap | sort | tail -1) && printf '\\377' | dd of=\"$f\" bs=1 seek=5000 conv=notrunc status=none && "
+             "printf 'X' | dd of=\"$f\" bs=1 seek=5001 conv=notrunc status=none", s.directory);
+    cr_assert_eq(system(command), 0);
+}
+
+Test(resume, a_damaged_checkpoint_is_skipped_with_words_and_the_older_one_taken)
+{
+    struct process *job = start_job(&s, ENDLESS);
+    await_output(&s, 500);
+    stop_job(&s, job);
+    damage_newest_snapshot();
+    job = start_job(&s, ENDLESS);
+    await_events(&s, "checkpoint_completed", event_count(&s, "checkpoint_completed") + 3);
+    stop_job(&s, job);
+    cr_assert_geq(event_count(&s, "checkpoint_skipped_damaged"), 1);
+    ASSERT_ERR_SAYS(&s, "damaged", ".snap");
+    json_t *event = event_at(&s, "checkpoint_skipped_damaged", 0);
+    const char *reason = json_string_value(json_object_get(event, "reason"));
+    cr_assert(reason != NULL && strstr(reason, ".snap") != NULL && strstr(reason, "offset") != NULL, "reason: %s", reason);
+    json_decref(event);
+}
+
+Test(resume, when_every_checkpoint_is_damaged_the_job_does_not_begin_anew_by_itself)
+{
+    cr_assert_eq(run_job(&s, "--set count=100 --checkpoints-retained 1"), 0, "%s", s.err);
+    damage_newest_snapshot();
+    int status = run_job(&s, "--set count=200 --checkpoints-retained 1");
+    cr_assert_eq(status, 5, "%d: %s", status, s.err);
+    ASSERT_ERR_SAYS(&s, "--from-scratch");
+    assert_keyed_output(100);
+    cr_assert_eq(weir(&s, "inspect @ --verify"), 5, "%s", s.err);
+}
