@@ -23,4 +23,9 @@ int error_context(struct weir_error *err, const char *format, ...) WEIR_PRINTF(2
 int error_append(struct weir_error *err, const char *format, ...) WEIR_PRINTF(2, 3);
 int error_from_errno(int errno_value);
 
+/* So that static analysis (tools/lint) follows a failure to its caller: error_set() returns the code that it is given. */
+#ifdef __clang_analyzer__
+#define error_set(err, code, ...) (error_set(err, code, __VA_ARGS__), (code))
+#endif
+
 #endif

@@ -2,6 +2,7 @@
  * ring_bench.c - one ring between two pinned processes, straight on shm/ring.h.
  *
  *     ring_bench stream SIZE BATCH COUNT    COUNT records of SIZE bytes, BATCH a publish; prints M records/s
+ *     ring_bench bare SIZE BATCH COUNT      the same through bare slots of SIZE bytes, one word a side: what the machine allows
  *     ring_bench trip COUNT                 COUNT round trips; prints p50 in ns of: a bare cache line, two of them, two rings
  *
  * The producer writes every byte of a record and the consumer reads every byte; the consumer's sum is checked at the end, so
@@ -21,6 +22,7 @@
 
 #define RING_BYTES (UINT64_C(1) << 20) /* the default of --ring-size */
 #define TRIP_BYTES 64
+#define ROOM (RING_BYTES / 4)
 #define WORDS_MAX 8192
 
 struct line {
@@ -31,8 +33,10 @@ struct line {
 struct shared {
     struct line lines[2];
     struct line ready;
+    struct line head, tail; /* of the bare slots */
     uint64_t sum;
     int64_t ended_ns;
+    _Alignas(SHM_PAGE_BYTES) unsigned char slots[RING_BYTES];
 };
 
 struct stream {
@@ -40,6 +44,7 @@ struct stream {
     uint32_t size_bytes;
     uint64_t batch;
     uint64_t count;
+    bool bare;
     bool yield;
 };
 
@@ -58,7 +63,7 @@ static void check(int code, const struct weir_error *err)
 /* To the nth of the CPUs that the process may use. False where there is none. */
 static bool pin_to_nth_cpu(const cpu_set_t *allowed, int nth)
 {
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, allowed) || nth-- > 0)
             continue;
         cpu_set_t one;
@@ -148,6 +153,45 @@ static inline __attribute__((always_inline)) uint64_t consume_sized(const struct
     return sum;
 }
 
+/* ------------------------------------------------------------------------------------------------ bare slots ---- */
+
+/* No frames, no checks, no wish to be woken: what is left is moving the lines from core to core. */
+static void produce_bare(const struct stream *s, struct shared *shared)
+{
+    uint64_t slots = RING_BYTES / s->size_bytes;
+    uint64_t tail = 0;
+    for (uint64_t sent = 0; sent < s->count;) {
+        uint64_t batch = s->count - sent < s->batch ? s->count - sent : s->batch;
+        while (sent + batch - tail > slots) {
+            wait_a_little(s->yield);
+            tail = atomic_load_explicit(&shared->tail.word, memory_order_acquire);
+        }
+        for (uint64_t i = sent; i < sent + batch; i++)
+            fill_record(shared->slots + i % slots * s->size_bytes, s->size_bytes, i);
+        sent += batch;
+        atomic_store_explicit(&shared->head.word, sent, memory_order_release);
+    }
+}
+
+static uint64_t consume_bare(const struct stream *s, struct shared *shared)
+{
+    uint64_t slots = RING_BYTES / s->size_bytes;
+    uint64_t sum = 0;
+    for (uint64_t seen = 0; seen < s->count;) {
+        uint64_t head = atomic_load_explicit(&shared->head.word, memory_order_acquire);
+        uint64_t end = head - seen < s->batch ? head : seen + s->batch;
+        if (end == seen)
+            wait_a_little(s->yield);
+        for (uint64_t i = seen; i < end; i++)
+            sum += sum_record(shared->slots + i % slots * s->size_bytes, s->size_bytes);
+        seen = end;
+        atomic_store_explicit(&shared->tail.word, seen, memory_order_release);
+    }
+    return sum;
+}
+
+/* ------------------------------------------------------------------------------------------------ one stream ---- */
+
 static void produce(const struct stream *s, struct ring_producer *ring)
 {
     switch (s->size_bytes) {
@@ -183,7 +227,7 @@ static void consumer_process(const struct stream *s, struct shared *shared)
     struct ring_consumer ring;
     check(ring_consumer_attach(&ring, s->ring_fd, &err), &err);
     atomic_store(&shared->ready.word, 1);
-    shared->sum = consume(s, &ring);
+    shared->sum = s->bare ? consume_bare(s, shared) : consume(s, &ring);
     shared->ended_ns = clock_monotonic_ns();
     _exit(0);
 }
@@ -212,7 +256,10 @@ static void run_stream(struct stream *s, struct shared *shared, const cpu_set_t 
     while (atomic_load(&shared->ready.word) == 0)
         sched_yield();
     int64_t begun_ns = clock_monotonic_ns();
-    produce(s, &ring);
+    if (s->bare)
+        produce_bare(s, shared);
+    else
+        produce(s, &ring);
     wait_for_child(child);
     if (shared->sum != expected_sum(s->size_bytes, s->count))
         fail("the consumer read something else than was written");
@@ -345,7 +392,7 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ring_bench stream SIZE BATCH COUNT | ring_bench trip COUNT\n"
+    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT | ring_bench trip COUNT\n"
                     "  SIZE in bytes, a multiple of 8 from 8 to %d; COUNT at least 1\n", WORDS_MAX * 8);
     return 2;
 }
@@ -356,8 +403,8 @@ int main(int argc, char **argv)
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         fail("set-up");
-    if (argc == 5 && strcmp(argv[1], "stream") == 0) {
-        struct stream stream = {.size_bytes = (uint32_t)strtoul(argv[2], NULL, 10), .batch = strtoull(argv[3], NULL, 10),
+    if (argc == 5 && (strcmp(argv[1], "stream") == 0 || strcmp(argv[1], "bare") == 0)) {
+        struct stream stream = {.bare = argv[1][0] == 'b', .size_bytes = (uint32_t)strtoul(argv[2], NULL, 10), .batch = strtoull(argv[3], NULL, 10),
                                 .count = strtoull(argv[4], NULL, 10)};
         if (stream.size_bytes < 8 || stream.size_bytes % 8 != 0 || stream.size_bytes > WORDS_MAX * 8 || stream.batch == 0 || stream.count == 0)
             return usage();

@@ -201,6 +201,29 @@ static void wait_for_events(struct coordinator *c, int64_t deadline_ns)
     control_server_process(c->server, fds + 1, count - 1);
 }
 
+static void sample_task(struct task_sample *sample, const struct task_counters *counters, int64_t span_ns)
+{
+    uint64_t records_in = counter_get(&counters->records_in);
+    uint64_t waited_ns = counter_get(&counters->idle_ns) + counter_get(&counters->blocked_ns);
+    if (records_in >= sample->records_in && waited_ns >= sample->waited_ns && span_ns > 0) { /* else it is a new process */
+        double waited = (double)(waited_ns - sample->waited_ns) / (double)span_ns;
+        sample->records_per_s = (double)(records_in - sample->records_in) * 1e9 / (double)span_ns;
+        sample->busy_pct = waited < 1 ? 100 * (1 - waited) : 0;
+    }
+    sample->records_in = records_in;
+    sample->waited_ns = waited_ns;
+}
+
+static void sample_tasks(struct coordinator *c)
+{
+    int64_t span_ns = c->now_ns - c->sampled_at_ns;
+    if (span_ns < NS_PER_S / 2)
+        return;
+    for (unsigned i = 0; i < c->job->plan->task_count; i++)
+        sample_task(&c->samples[i], &c->shared->tasks[i].counters, c->sampled_at_ns == 0 ? 0 : span_ns);
+    c->sampled_at_ns = c->now_ns;
+}
+
 static int64_t earliest(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void run(struct coordinator *c)
@@ -208,6 +231,7 @@ static void run(struct coordinator *c)
     while (!c->done) {
         c->now_ns = clock_monotonic_ns();
         take_signals(c);
+        sample_tasks(c);
         int64_t deadline_ns = c->now_ns + NS_PER_S;
         if (!c->done)
             deadline_ns = earliest(deadline_ns, recovery_tick(c));
@@ -230,7 +254,8 @@ _Noreturn void coordinator_main(struct job *job)
         .state = &job->shared->coordinator,
         .heartbeats = calloc(job->plan->task_count, sizeof *c.heartbeats),
     };
-    if (c.heartbeats == NULL || control_server_new(job->listen_fd, handle, &c, &c.server, &err) != WEIR_OK) {
+    c.samples = calloc(job->plan->task_count, sizeof *c.samples);
+    if (c.heartbeats == NULL || c.samples == NULL || control_server_new(job->listen_fd, handle, &c, &c.server, &err) != WEIR_OK) {
         log_line(LOG_ERROR, "cannot start: %s", err.code != 0 ? err.text : "out of memory");
         _exit(1);
     }
@@ -239,5 +264,6 @@ _Noreturn void coordinator_main(struct job *job)
     run(&c);
     control_server_free(c.server);
     free(c.heartbeats);
+    free(c.samples);
     _exit(0);
 }

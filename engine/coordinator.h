@@ -23,6 +23,14 @@ struct heartbeat_seen {
     int64_t at_ns;
 };
 
+/* For rates: a task's counters, half a second or more ago, and what came of them. */
+struct task_sample {
+    uint64_t records_in;
+    uint64_t waited_ns;
+    double records_per_s;
+    double busy_pct;
+};
+
 struct coordinator {
     struct job *job;
     struct job_shared *shared;
@@ -32,6 +40,8 @@ struct coordinator {
     unsigned waiting_count;
     bool checkpoint_wanted; /* somebody asked for one */
     struct heartbeat_seen *heartbeats; /* by task */
+    struct task_sample *samples; /* by task */
+    int64_t sampled_at_ns;
     int64_t now_ns; /* of this turn */
     bool done;
 };

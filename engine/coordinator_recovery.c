@@ -67,7 +67,7 @@ static void log_death(struct coordinator *c, unsigned i, const char *how)
 {
     const struct task_shared *task = &c->shared->tasks[i];
     json_t *fields = json_pack("{s:s, s:s, s:i, s:s}", "role", "task", "task", c->job->plan->tasks[i].name, "pid",
-                               (int)atomic_load(&task->pid), "reason", how);
+                               (int)task->exit_pid, "reason", how);
     if (fields != NULL && WIFSIGNALED(task->exit_status))
         json_object_set_new(fields, "signal", json_integer(WTERMSIG(task->exit_status)));
     else if (fields != NULL)
@@ -150,6 +150,13 @@ static bool may_be_the_record(const struct task_shared *task)
     return code == WEIR_EUSER || code == WEIR_EINVAL || code == WEIR_ELIMIT;
 }
 
+/* What cannot be opened or restored when the command starts (an input file that is missing, say) is the user's to mend: trying
+ * again and again would only hide it. */
+static bool reported_its_failure(const struct task_shared *task)
+{
+    return WIFEXITED(task->exit_status) && WEXITSTATUS(task->exit_status) == EXIT_TASK_FAILED && task->failure.code != WEIR_OK;
+}
+
 struct verdict {
     bool any;
     bool own_fault;
@@ -172,6 +179,10 @@ static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdi
         verdict->damaged = true;
     } else if (!died_from_outside(task)) {
         verdict->own_fault = true;
+        if (c->state->has_run == 0 && reported_its_failure(task)) {
+            verdict->give_up = true;
+            verdict->why.code = task->failure.code;
+        }
         verdict->give_up |= may_be_the_record(task) && poison_examine(c, i, &verdict->why) != WEIR_OK;
         task->careful = 1;
     }
@@ -194,6 +205,10 @@ static void note_deaths(struct coordinator *c)
         verdict.own_fault = true;
     struct weir_error denied = {0};
     bool counts = verdict.own_fault || c->job->options->restart == OPTION_RESTART_NONE;
+    if (verdict.own_fault && state->has_run == 0) { /* nothing that a repetition would mend */
+        error_append(&verdict.why, " (at the start: not tried again)");
+        verdict.give_up = true;
+    }
     int64_t delay_ns = verdict.give_up ? -1 : counts && !verdict.damaged ? strategy_delay_ns(c, &denied) : 0;
     if (delay_ns < 0) {
         if (denied.code != WEIR_OK)
@@ -270,6 +285,7 @@ static void start_running(struct coordinator *c)
 {
     struct coordinator_shared *state = c->state;
     state->recovery_state = RECOVERY_NONE;
+    state->has_run = 1;
     int64_t now_ns = clock_monotonic_ns();
     uint64_t restored = atomic_load(&c->shared->restore_checkpoint);
     if (restored > state->last_completed_id)
@@ -306,8 +322,15 @@ int64_t recovery_tick(struct coordinator *c)
             note_finished(c);
         return state->recovery_state == RECOVERY_DELAYED ? c->now_ns : INT64_MAX;
     case RECOVERY_DELAYED:
-        if (c->now_ns < state->recovery_due_ns)
+        if (c->now_ns < state->recovery_due_ns && state->stop_requested == STOP_NONE)
             return state->recovery_due_ns;
+        if (c->now_ns < state->recovery_due_ns) { /* no final checkpoint can be had from a job that fails: the last one stands */
+            struct weir_error failure = {0};
+            error_set(&failure, WEIR_EFAILED, "stopped while it waited to recover from a failure; it will go on from checkpoint %llu",
+                      (unsigned long long)state->last_completed_id);
+            coordinator_end_job(c, OUTCOME_FAILED, &failure);
+            return INT64_MAX;
+        }
         request_restart(c);
         return INT64_MAX;
     case RECOVERY_REQUESTED:

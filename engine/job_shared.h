@@ -121,7 +121,7 @@ struct task_shared {
     uint32_t hung;             /* C, before it kills it */
     struct snapshot_slot snapshot;
     uint32_t pending_count; /* T */
-    uint32_t reserved2;
+    int32_t exit_pid;       /* L, before DEAD: who it was */
     struct pending_committable pending[PENDING_COMMITTABLES_MAX]; /* T: prepared, not committed yet, oldest first */
     struct cut_record cut;
     _Alignas(CACHE_LINE_BYTES) struct task_counters counters;
@@ -160,12 +160,12 @@ struct coordinator_shared {
     uint64_t aborted_in_a_row;
     uint32_t acknowledged_count; /* of the checkpoint in progress, already in the event log */
     uint32_t manifest_attempt;
-    uint32_t reserved1;
+    uint32_t has_run;        /* the job has been running once */
     uint32_t stop_requested; /* enum stop_mode */
     uint64_t stop_checkpoint_id; /* the checkpoint after which all end; 0: none yet */
     uint64_t restart_count;
     uint32_t recovery_state; /* enum recovery_state */
-    uint32_t reserved;
+    uint32_t has_run;        /* all tasks were ready once, in this run of the command */
     int64_t recovery_due_ns;     /* monotonic: when the restart strategy allows it */
     int64_t death_noticed_ns;    /* monotonic */
     int64_t last_recovery_ns;    /* how long the last recovery took, from death noticed to running */
@@ -175,7 +175,8 @@ struct coordinator_shared {
     uint64_t outside_deaths;     /* SIGKILLed tasks since the last completed checkpoint */
     uint64_t strategy_restarts;  /* restarts that count for the restart strategy */
     int64_t last_restart_ns;     /* of those */
-    int64_t restart_times_ns[64]; /* ring of the latest restarts, for the failure rate */
+#define RESTART_TIMES_MAX 256
+    int64_t restart_times_ns[RESTART_TIMES_MAX]; /* ring of the latest restarts, for the failure rate */
 };
 
 enum stop_mode { STOP_NONE, STOP_CHECKPOINT, STOP_NOW };

@@ -95,10 +95,11 @@ static void snapshot_child_gone(struct job *job, unsigned i, int status)
 static void task_gone(struct job *job, unsigned i, int status)
 {
     struct task_shared *task = &job->shared->tasks[i];
-    atomic_store(&task->pid, 0);
+    int32_t pid = atomic_exchange(&task->pid, 0);
     if (atomic_load_explicit(&task->phase, memory_order_acquire) == TASK_FINISHED && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return;
     task->exit_status = status;
+    task->exit_pid = pid;
     atomic_store_explicit(&task->phase, TASK_DEAD, memory_order_release);
     job_wake(job->coordinator_fd);
     job_ring_all_tasks(job); /* it may have died between a store and the wake that it owed a neighbour */

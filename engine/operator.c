@@ -32,6 +32,19 @@ int key_extract(const struct key_spec *key, const struct weir_record *record, vo
     return WEIR_OK;
 }
 
+void ctx_take_failure(const struct weir_ctx *ctx, int code, struct weir_error *ret_failure)
+{
+    if (ctx->error.code != code) {
+        bool failed_before = ctx->error.code != WEIR_OK; /* perhaps for that reason, perhaps long ago */
+        error_set(ret_failure, code, "operator '%s': returned %d (%s)%s%s", ctx->node->name, code, weir_status_name(code),
+                  failed_before ? "; the last call that failed: " : "", failed_before ? ctx->error.text : "");
+        return;
+    }
+    *ret_failure = ctx->error;
+    if (strncmp(ret_failure->text, "operator '", 10) != 0)
+        error_context(ret_failure, "operator '%s'", ctx->node->name);
+}
+
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record)
 {
     struct weir_bytes key = {0};

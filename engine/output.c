@@ -101,8 +101,8 @@ static int send_to_target(struct weir_ctx *ctx, struct target *target, unsigned 
     if (target->kind == TARGET_CHAINED) {
         struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes, .input = target->input};
         int code = ctx_process(target->chained, &record, 1);
-        if (code < 0 && ctx->error.code == WEIR_OK)
-            ctx->error = target->chained->error;
+        if (code < 0)
+            ctx_take_failure(target->chained, code, &ctx->error);
         return code;
     }
     if (target->kind == TARGET_COLLECTED)

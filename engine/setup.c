@@ -173,6 +173,9 @@ int job_set_up(struct job *job, const struct weir_job *graph, const struct job_o
     job->plan = calloc(1, sizeof *job->plan);
     if (job->plan == NULL)
         return error_set(err, WEIR_ENOMEM, "job '%s': out of memory", graph->name);
+    if (options->restart == OPTION_RESTART_FAILURE_RATE && options->restart_attempts > RESTART_TIMES_MAX)
+        return error_set(err, WEIR_EINVAL, "--restart-attempts %llu: with --restart=failure-rate it is at most %d",
+                         (unsigned long long)options->restart_attempts, RESTART_TIMES_MAX);
     int code = plan_make(graph, options->no_chain, (unsigned)options->key_groups, job->plan, err);
     if (code == WEIR_OK)
         code = choose_io(job, err);

@@ -32,11 +32,12 @@ static json_t *task_json(const struct coordinator *c, unsigned i)
     const struct task_counters *counters = &task->counters;
     double write_ns = (double)counter_get(&counters->snapshot_ns_last);
     double bytes = (double)counter_get(&counters->snapshot_bytes_last);
-    return json_pack("{s:s, s:i, s:o, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:I}",
+    return json_pack("{s:s, s:i, s:o, s:i, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:I}",
                      "name", c->job->graph->nodes[chain->nodes[0]].name, "subtask", (int)plan->subtask, "operators",
                      operators_json(c, chain), "pid", (int)atomic_load(&task->pid), "state",
                      phase_names[atomic_load_explicit(&task->phase, memory_order_relaxed)],
                      "records_in", count_of(&counters->records_in), "records_out", count_of(&counters->records_out),
+                     "rate_in", c->samples[i].records_per_s, "busy_pct", c->samples[i].busy_pct,
                      "batches", count_of(&counters->batches), "idle_ms", count_of(&counters->idle_ns) / 1000000,
                      "blocked_ms", count_of(&counters->blocked_ns) / 1000000, "state_bytes", count_of(&counters->state_bytes),
                      "fork_us_last", (double)counter_get(&counters->fork_ns_last) / 1e3,

@@ -32,12 +32,9 @@ static _Noreturn void fail_with_code(struct task *task, int code)
     struct weir_error err = {.code = code};
     snprintf(err.text, sizeof err.text, "failed with %d (%s)", code, weir_status_name(code));
     for (unsigned i = 0; i < task->op_count; i++) {
-        const struct weir_ctx *ctx = &task->ops[i];
-        if (ctx->error.code == WEIR_OK)
+        if (task->ops[i].error.code != code) /* none, or an older one that the operator could live with */
             continue;
-        err = ctx->error;
-        if (strncmp(err.text, "operator '", 10) != 0)
-            error_context(&err, "operator '%s'", ctx->node->name);
+        ctx_take_failure(&task->ops[i], code, &err);
         break;
     }
     task_fail(task, &err, false);

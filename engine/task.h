@@ -156,6 +156,8 @@ int task_open_operators(struct task *task, const struct manifest_task *restored,
 void task_close_operators(struct task *task);
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record);
+/* Why a callback of ctx returned `code`, with the operator's name before it. */
+void ctx_take_failure(const struct weir_ctx *ctx, int code, struct weir_error *ret_failure);
 int ctx_end(struct weir_ctx *ctx);
 int ctx_flush(struct weir_ctx *ctx);
 /* The key of a record; WEIR_EUSER, with words in *err, where there is none. */

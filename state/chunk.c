@@ -255,8 +255,8 @@ static int limit_reached(const struct chunk_region *region, struct weir_error *e
     struct chunk_usage usage;
     chunk_usage(region, &usage);
     return error_set(err, WEIR_ELIMIT,
-                     "state: the limit of %llu KiB is reached (%llu KiB of state, %llu KiB held for the checkpoint in progress): "
-                     "raise --state-limit",
+                     "state: the limit of %llu KiB is reached (%llu KiB of state, %llu KiB held for the checkpoint in "
+                     "progress): raise --state-limit",
                      (unsigned long long)(usage.limit_bytes >> 10), (unsigned long long)(usage.live_bytes >> 10),
                      (unsigned long long)(usage.frozen_bytes >> 10));
 }

@@ -15,7 +15,7 @@
  * without its page faults.
  *
  * Who may call: the task that owns the region, on its one thread, calls everything; a snapshot child (which inherits
- * handle and mapping by fork) calls only chunk_cut_next(), chunk_cut_gathered() and chunk_read_frozen(). Nothing
+ * handle and mapping by fork) calls only chunk_cut_next() and chunk_cut_gathered(). Nothing
  * here blocks; chunk_reserve() makes a system call when the region grows. The handle is private memory and holds no
  * state.
  *
@@ -149,8 +149,10 @@ static inline void state_before_change(struct chunk_region *region, const void *
 
 /* A position in logical space: logical chunk * CHUNK_BYTES + offset. 0 is never a thing of its own (the root chunk's
  * header). */
-static inline uint64_t state_pos(uint32_t logical,
-                                 uint32_t offset) { return ((uint64_t)logical << CHUNK_SHIFT) + offset; }
+static inline uint64_t state_pos(uint32_t logical, uint32_t offset)
+{
+    return ((uint64_t)logical << CHUNK_SHIFT) + offset;
+}
 static inline uint32_t state_pos_chunk(uint64_t pos) { return (uint32_t)(pos >> CHUNK_SHIFT); }
 static inline uint32_t state_pos_offset(uint64_t pos) { return (uint32_t)(pos & (CHUNK_BYTES - 1)); }
 

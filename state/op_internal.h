@@ -3,7 +3,8 @@
  * handle.
  *
  *     op_state.c  open, attach, keys           op_schema.c  declarations, their stored form, the layout of rows
- *     op_row.c    finding and making rows      op_value.c op_list.c op_map.c op_timer.c  the kinds      op_visit.c  all of it
+ *     op_row.c    finding and making rows      op_visit.c   all of it
+ *     op_value.c op_list.c op_map.c op_timer.c the kinds
  */
 #ifndef WEIR_STATE_OP_INTERNAL_H
 #define WEIR_STATE_OP_INTERNAL_H

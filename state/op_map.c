@@ -48,8 +48,10 @@ static struct map_handle read_handle(const struct op_state *op, const struct map
 
 static uint64_t map_id(const struct map_handle *handle) { return handle->id_version >> VERSION_BITS; }
 
-static const struct map_entry *read_entry(const struct op_state *op,
-                                          uint32_t ref) { return blob_read(&op->slab, ref, 0); }
+static const struct map_entry *read_entry(const struct op_state *op, uint32_t ref)
+{
+    return blob_read(&op->slab, ref, 0);
+}
 static struct map_entry *touch_entry(struct op_state *op, uint32_t ref)
 {
     return blob_touch(&op->slab, ref, 0, sizeof(struct map_entry));
@@ -66,8 +68,10 @@ static void change_handle(struct op_state *op, const struct map_at *at, struct m
 
 /* ------------------------------------------------------------------------------------------------ finding ------- */
 
-static uint64_t index_hash(uint64_t id, const void *key,
-                           size_t key_bytes) { return XXH3_64bits_withSeed(key, key_bytes, id); }
+static uint64_t index_hash(uint64_t id, const void *key, size_t key_bytes)
+{
+    return XXH3_64bits_withSeed(key, key_bytes, id);
+}
 
 static bool entry_has_key(const struct op_state *op, uint32_t ref, const struct weir_bytes *key)
 {
@@ -98,9 +102,10 @@ static bool index_find(const struct op_state *op, uint64_t id, const struct weir
 static uint32_t find_entry(const struct op_state *op, const struct map_handle *handle, const struct weir_bytes *key)
 {
     uint64_t pos = 0;
-    if (map_id(handle) != 0)
-        return index_find(op, map_id(handle), key,
-                          &pos) ? ((const struct map_row *)state_read(op->region, pos))->entry : 0;
+    if (map_id(handle) != 0) {
+        bool found = index_find(op, map_id(handle), key, &pos);
+        return found ? ((const struct map_row *)state_read(op->region, pos))->entry : 0;
+    }
     for (uint32_t ref = handle->head; ref != 0; ref = read_entry(op, ref)->next)
         if (entry_has_key(op, ref, key))
             return ref;
@@ -123,8 +128,10 @@ static int index_insert(struct op_state *op, uint64_t hash, uint32_t ref, struct
     return code;
 }
 
-static bool row_is_of_entry(const void *arg,
-                            const void *row) { return ((const struct map_row *)row)->entry == *(const uint32_t *)arg; }
+static bool row_is_of_entry(const void *arg, const void *row)
+{
+    return ((const struct map_row *)row)->entry == *(const uint32_t *)arg;
+}
 
 /* Takes an entry, given by the hash of its key, out of the index. */
 static void index_remove(struct op_state *op, uint64_t hash, uint32_t ref)
@@ -139,8 +146,9 @@ static int index_all(struct op_state *op, uint64_t id, uint32_t head, uint32_t *
 {
     for (uint32_t ref = head; ref != 0; ref = read_entry(op, ref)->next) {
         const void *key = entry_key(op, ref, err);
-        int code = key != NULL ? index_insert(op, index_hash(id, key, read_entry(op, ref)->key_bytes), ref,
-                                              err) : WEIR_ENOMEM;
+        int code = WEIR_ENOMEM;
+        if (key != NULL)
+            code = index_insert(op, index_hash(id, key, read_entry(op, ref)->key_bytes), ref, err);
         if (code != WEIR_OK) {
             *ret_failed = ref;
             return code;
@@ -272,8 +280,7 @@ static int drop_row_after(struct op_state *op, const struct map_at *at, int code
 }
 
 int op_state_map_put(struct op_state *op, unsigned state, const void *key, size_t key_bytes, const void *value,
-                     size_t value_bytes,
-                     struct weir_error *err)
+                     size_t value_bytes, struct weir_error *err)
 {
     static const unsigned char nothing;
     struct map_at at = {.field = op_field_of(op, state, WEIR_MAP, err), .state = state};
@@ -485,8 +492,7 @@ int op_state_map_next(struct op_state *op, unsigned state, struct weir_iterator 
     if (position.version != version_of(&handle)) {
         if (!is_own_removal(op, &at, &position, version_of(&handle)))
             return error_set(err, WEIR_EINVAL, "operator '%s': the map '%s' was changed while it was iterated",
-                             op->name,
-                             op->states[state].name);
+                             op->name, op->states[state].name);
         position.version = version_of(&handle);
     }
     code = position.next != 0 ? give(op, &position, ret_key, ret_value, err) : WEIR_END;

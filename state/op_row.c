@@ -205,8 +205,7 @@ const void *op_blob_view(struct op_state *op, uint32_t ref, size_t offset, size_
 int op_entry_too_large(const struct op_state *op, unsigned state, size_t size_bytes, struct weir_error *err)
 {
     return error_set(err, WEIR_ELIMIT, "operator '%s': state '%s': an entry of %zu bytes, at most %d are possible",
-                     op->name,
-                     op->states[state].name, size_bytes, WEIR_ENTRY_BYTES_MAX);
+                     op->name, op->states[state].name, size_bytes, WEIR_ENTRY_BYTES_MAX);
 }
 
 uint32_t op_next_version(struct op_state *op)

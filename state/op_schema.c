@@ -32,8 +32,7 @@ static int check_state(const struct op_state_config *config, const struct weir_s
         return error_set(err, WEIR_EINVAL, "state '%s': no such kind or scope", name);
     if (state->size_bytes > WEIR_VALUE_BYTES_MAX)
         return error_set(err, WEIR_EINVAL, "state '%s': a fixed value has at most %d bytes, not %u", name,
-                         WEIR_VALUE_BYTES_MAX,
-                         state->size_bytes);
+                         WEIR_VALUE_BYTES_MAX, state->size_bytes);
     if (state->kind != WEIR_VALUE && state->size_bytes != 0)
         return error_set(err, WEIR_EINVAL, "state '%s': size_bytes is for values only", name);
     if (state->scope == WEIR_PER_KEY && !config->keyed)
@@ -216,8 +215,7 @@ static int compare_state(const struct weir_state *stored, const struct weir_stat
     describe(declared, is, sizeof is);
     if (strcmp(stored->name, declared->name) != 0)
         return error_set(err, WEIR_EMISMATCH, "state %u is stored as '%s' (%s), but declared as '%s' (%s)", index,
-                         stored->name, was,
-                         declared->name, is);
+                         stored->name, was, declared->name, is);
     if (strcmp(was, is) != 0)
         return error_set(err, WEIR_EMISMATCH, "state '%s' is stored as %s, but declared as %s", stored->name, was, is);
     return WEIR_OK;
@@ -271,8 +269,7 @@ int op_schema_compare(struct op_state *op, const struct op_state_config *config,
     size_t size_bytes = blob_size(&op->slab, ref);
     if (size_bytes > SCHEMA_BYTES_MAX)
         return error_set(err, WEIR_ECORRUPT, "the stored declarations take %zu bytes, at most %d are possible",
-                         size_bytes,
-                         (int)SCHEMA_BYTES_MAX);
+                         size_bytes, (int)SCHEMA_BYTES_MAX);
     unsigned char bytes[SCHEMA_BYTES_MAX];
     blob_copy_out(&op->slab, ref, 0, bytes, size_bytes);
     struct reader r = {.data = bytes, .size_bytes = size_bytes};

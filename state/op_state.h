@@ -80,8 +80,7 @@ int op_state_list_next(struct op_state *op, unsigned state, struct weir_iterator
                        struct weir_error *err);
 
 int op_state_map_put(struct op_state *op, unsigned state, const void *key, size_t key_bytes, const void *value,
-                     size_t value_bytes,
-                     struct weir_error *err);
+                     size_t value_bytes, struct weir_error *err);
 const void *op_state_map_get(struct op_state *op, unsigned state, const void *key, size_t key_bytes,
                              size_t *ret_value_bytes,
                              int *ret_code, struct weir_error *err);

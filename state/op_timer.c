@@ -63,8 +63,10 @@ static struct timer_root *touch_root(struct op_state *op)
 }
 
 static const struct timer *read_timer(const struct op_state *op, uint32_t ref) { return slab_read(&op->slab, ref); }
-static struct timer *touch_timer(struct op_state *op,
-                                 uint32_t ref) { return slab_touch(&op->slab, ref, 0, sizeof(struct timer)); }
+static struct timer *touch_timer(struct op_state *op, uint32_t ref)
+{
+    return slab_touch(&op->slab, ref, 0, sizeof(struct timer));
+}
 
 static bool timers_exist(const struct op_state *op) { return op_root(op)->timers != 0; }
 

@@ -42,8 +42,7 @@ __attribute__((noinline)) static void *value_slowly(struct op_state *op, unsigne
         return NULL;
     if (field->size_bytes == 0) {
         error_set(err, WEIR_EINVAL, "operator '%s': state '%s' varies in size: it is set, not changed in place",
-                  op->name,
-                  op->states[state].name);
+                  op->name, op->states[state].name);
         return NULL;
     }
     uint64_t row_pos = 0;
@@ -80,8 +79,7 @@ static int set_fixed(struct op_state *op, unsigned state, const void *data, size
 {
     if (size_bytes != op->fields[state].size_bytes)
         return error_set(err, WEIR_EINVAL, "operator '%s': state '%s' has %u bytes, not %zu", op->name,
-                         op->states[state].name,
-                         op->fields[state].size_bytes, size_bytes);
+                         op->states[state].name, op->fields[state].size_bytes, size_bytes);
     struct weir_error local = {0};
     void *value = op_state_value(op, state, err != NULL ? err : &local);
     if (value == NULL)

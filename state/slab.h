@@ -52,8 +52,10 @@ uint32_t slab_object_bytes(const struct slab *slab, uint32_t ref);
 
 static inline uint64_t slab_pos(uint32_t ref) { return (uint64_t)ref * SLAB_UNIT_BYTES; }
 
-static inline const void *slab_read(const struct slab *slab,
-                                    uint32_t ref) { return state_read(slab->region, slab_pos(ref)); }
+static inline const void *slab_read(const struct slab *slab, uint32_t ref)
+{
+    return state_read(slab->region, slab_pos(ref));
+}
 
 static inline void *slab_touch(struct slab *slab, uint32_t ref, size_t offset, size_t size_bytes)
 {

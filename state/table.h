@@ -62,8 +62,7 @@ struct table {
  * given its shape, another must have it: else WEIR_EMISMATCH. row_bytes: a multiple of 8, up to TABLE_ROW_BYTES_MAX
  * (else WEIR_EINVAL). */
 int table_open(struct table *table, struct chunk_region *region, uint64_t root_pos, uint32_t key_bytes,
-               uint32_t row_bytes,
-               struct key_range range, struct weir_error *err);
+               uint32_t row_bytes, struct key_range range, struct weir_error *err);
 
 /* Fixed-size keys: true, and the row's position. */
 bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos);

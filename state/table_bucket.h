@@ -98,9 +98,14 @@ static inline const struct bucket *bucket_read(const struct table *table, uint32
     return chunk_read(table->region, chunk);
 }
 
-/* Puts a row that is not there into the chunk; false where it has no room for it. The row's bytes are not written. */
-bool bucket_place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *ret_slot);
-/* Takes the row in `slot` out. */
-void bucket_take_out(struct table *table, uint32_t chunk, uint32_t slot);
+/* Puts a row that is not there into the first chunk with room for it of those that start at `chunk`, and returns
+ * that; 0: none has. Sets the tag; the row's bytes are the caller's to write. */
+uint32_t bucket_chain_place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *ret_slot);
+void *bucket_row_touch(struct table *table, uint32_t chunk, uint32_t slot);
+/* Makes room in the bucket of `hash`: splits it, or gives it an overflow chunk. Reserves by itself. */
+int bucket_grow(struct table *table, uint64_t hash, struct weir_error *err);
+/* Takes a row out of the bucket of `hash`, with what follows from it: a chunk that became empty, a bucket that is
+ * too small. */
+void bucket_remove(struct table *table, uint64_t hash, uint32_t chunk, uint32_t slot);
 
 #endif

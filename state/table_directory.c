@@ -1,13 +1,8 @@
 #include "state/table_directory.h"
 
 #define TOP_DEPTH_MAX (TOP_SHIFT + 31 - (uint32_t)__builtin_clz(TABLE_TOP_CHUNKS))
-#define DEPTH_MAX (TOP_DEPTH_MAX + NODE_BITS < 32
-                   ? TOP_DEPTH_MAX + NODE_BITS : 32) /* bits of a position that a bucket can share */
-
-static struct table_root *touch_root(struct table *table, size_t size_bytes)
-{
-    return state_touch(table->region, table->root_pos, size_bytes);
-}
+/* Bits of a position that all rows of a bucket can share. */
+#define DEPTH_MAX (TOP_DEPTH_MAX + NODE_BITS < 32 ? TOP_DEPTH_MAX + NODE_BITS : 32)
 
 static struct directory_top *touch_top(struct table *table, uint32_t index)
 {
@@ -25,7 +20,7 @@ static void fill(struct table *table, uint32_t node, uint32_t first, uint32_t co
 
 static void add_top_chunk(struct table *table)
 {
-    struct table_root *root = touch_root(table, sizeof *root);
+    struct table_root *root = state_touch(table->region, table->root_pos, sizeof *root);
     CHECK(root->top_chunk_count < TABLE_TOP_CHUNKS);
     uint32_t chunk = chunk_alloc(table->region);
     root->top[root->top_chunk_count] = chunk;
@@ -39,7 +34,7 @@ void directory_create(struct table *table, uint32_t bucket)
     uint32_t node = chunk_alloc(table->region);
     fill(table, node, 0, 1u << NODE_BITS, bucket);
     *touch_top(table, 0) = (struct directory_top){.node = node, .depth = 0};
-    touch_root(table, sizeof(struct table_root))->bucket_count = 1;
+    table_root_touch(table)->bucket_count = 1;
     table->bucket_count = 1;
 }
 
@@ -71,7 +66,7 @@ static void double_top(struct table *table)
         *touch_top(table, 2 * i + 1) = entry;
         *touch_top(table, 2 * i) = entry;
     }
-    touch_root(table, sizeof(struct table_root))->top_depth++;
+    table_root_touch(table)->top_depth++;
     table->top_depth++;
 }
 

@@ -18,6 +18,12 @@ struct directory_top {
 };
 _Static_assert(sizeof(struct directory_top) == 8, "directory_top is in the state image");
 
+/* The root's head, to be changed. */
+static inline struct table_root *table_root_touch(struct table *table)
+{
+    return state_touch(table->region, table->root_pos, offsetof(struct table_root, top));
+}
+
 /* The position within the table: the owned range stretched to 32 bits. Monotonic, so key groups stay contiguous. */
 static inline uint32_t directory_position(const struct table *table, uint64_t hash)
 {

@@ -1,0 +1,221 @@
+/* test_recovery.c - operators that fail: how often the job tries again, what it says, and what comes out in the end. */
+#include "scenario.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct scenario s;
+static char note[PATH_BYTES]; /* a byte for each time that the operator came upon the bad record */
+static void begin(void)
+{
+    scenario_begin(&s, criterion_current_test->name);
+    snprintf(note, sizeof note, "%s/note", s.root);
+}
+static void end(void) { scenario_end(&s); }
+TestSuite(recovery, .init = begin, .fini = end, .timeout = 120);
+
+#define FAILED 1
+
+static unsigned attempts(void)
+{
+    struct stat stat_of_note = {0};
+    stat(note, &stat_of_note);
+    return (unsigned)stat_of_note.st_size;
+}
+
+/* Numbers 0 .. count - 1 but `without`. */
+static void assert_numbers(uint64_t count, uint64_t without)
+{
+    struct lines expected = {0};
+    for (uint64_t i = 0; i < count; i++)
+        if (i != without)
+            lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t0", i % 17, i);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+#define FAIL "--set shape=fail --set count=2000 --set at=1000 --checkpoint-interval 5ms"
+
+Test(recovery, restart_none_fails_at_the_first_failure)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set note=%s --restart none", note), FAILED, "%s", s.err);
+    cr_assert_eq(attempts(), 1);
+    ASSERT_ERR_SAYS(&s, "operator 'digest'", "cannot digest 1000", "--restart none");
+    cr_assert_eq(event_count(&s, "recovery_started"), 0);
+}
+
+Test(recovery, restart_none_fails_at_a_kill_too)
+{
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms --restart none");
+    await_output(&s, 100);
+    cr_assert_eq(weir(&s, "kill @ count"), 0, "%s", s.err);
+    cr_assert_eq(end_of(&s, job), FAILED, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "count/0", "--restart none");
+}
+
+Test(recovery, fixed_delay_gives_up_after_so_many_attempts)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set note=%s --restart fixed-delay --restart-attempts 4 --restart-delay 1ms --poison-attempts 1000",
+                         note), FAILED, "%s", s.err);
+    cr_assert_eq(attempts(), 5, "once, and four times again; not %u", attempts());
+    ASSERT_ERR_SAYS(&s, "cannot digest 1000", "--restart-attempts");
+    cr_assert_eq(event_count(&s, "recovery_started"), 4);
+}
+
+Test(recovery, fixed_delay_recovers_from_a_failure_that_passes)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set times=3 --set note=%s --restart fixed-delay --restart-attempts 4 --restart-delay 1ms "
+                         "--poison-attempts 1000", note), 0, "%s", s.err);
+    cr_assert_eq(event_count(&s, "recovery_finished"), 3);
+    assert_numbers(2000, UINT64_MAX);
+}
+
+Test(recovery, exponential_delay_waits_longer_each_time)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set times=4 --set note=%s --restart exponential-delay --restart-delay 20ms --restart-delay-max 50ms "
+                         "--poison-attempts 1000", note), 0, "%s", s.err);
+    assert_numbers(2000, UINT64_MAX);
+    int64_t least_ns[] = {20000000, 40000000, 50000000, 50000000}; /* the delays; a recovery takes them and more */
+    for (int i = 0; i < 4; i++) {
+        json_t *event = event_at(&s, "recovery_finished", i);
+        cr_assert_not_null(event);
+        json_int_t took_ns = json_integer_value(json_object_get(event, "duration_ns"));
+        cr_assert_geq(took_ns, least_ns[i], "recovery %d after %lld ns", i, (long long)took_ns);
+        json_decref(event);
+    }
+}
+
+Test(recovery, failure_rate_gives_up_when_failures_come_too_fast)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set note=%s --restart failure-rate --restart-attempts 3 --restart-window 10min --restart-delay 1ms "
+                         "--poison-attempts 1000", note), FAILED, "%s", s.err);
+    cr_assert_eq(attempts(), 4);
+    ASSERT_ERR_SAYS(&s, "3 failures within --restart-window");
+}
+
+Test(recovery, an_operator_that_aborts_is_recovered_from)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set how=abort --set times=1 --set note=%s --restart-delay 1ms", note), 0, "%s", s.err);
+    json_t *event = event_at(&s, "process_died", 0);
+    cr_assert_eq(json_integer_value(json_object_get(event, "signal")), SIGABRT);
+    cr_assert_gt(json_integer_value(json_object_get(event, "pid")), 0, "the event says which process it was");
+    json_decref(event);
+    assert_numbers(2000, UINT64_MAX);
+}
+
+Test(recovery, an_operator_that_hangs_is_killed_and_recovered_from)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set how=hang --set times=1 --set note=%s --restart-delay 1ms --heartbeat-timeout 300ms", note), 0,
+                 "%s", s.err);
+    cr_assert_eq(event_count(&s, "task_hung"), 1);
+    assert_numbers(2000, UINT64_MAX);
+}
+
+Test(recovery, a_code_without_words_is_reported_with_the_operators_name)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set how=wordless --set note=%s --restart none", note), FAILED, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "operator 'digest'", "WEIR_EIO");
+}
+
+Test(recovery, a_record_that_fails_every_time_is_found_out_and_fails_the_job)
+{
+    cr_assert_eq(run_job(&s, FAIL " --no-chain --set note=%s --restart-delay 1ms", note), FAILED, "%s", s.err);
+    json_t *event = event_at(&s, "poison_record", 0);
+    cr_assert_not_null(event, "%s", s.err);
+    const char *bytes = json_string_value(json_object_get(event, "bytes"));
+    cr_assert(bytes != NULL && strstr(bytes, "e803000000000000") != NULL, "1000 in little endian is among its bytes: %s", bytes);
+    cr_assert(json_is_number(json_object_get(event, "position")));
+    json_decref(event);
+}
+
+Test(recovery, or_it_goes_to_the_dead_letter_file_and_all_others_come_out)
+{
+    char path[2 * PATH_BYTES];
+    cr_assert_eq(run_job(&s, FAIL " --no-chain --set note=%s --restart-delay 1ms --on-poison dead-letter", note), 0, "%s", s.err);
+    assert_numbers(2000, 1000);
+    snprintf(path, sizeof path, "%s/dead-letter.jsonl", s.directory);
+    char *text = read_file(path);
+    cr_assert_not_null(strstr(text, "e803000000000000"), "it holds the record: '%s'", text);
+    json_t *line = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
+    cr_assert(json_is_object(line), "'%s'", text);
+    json_decref(line);
+    free(text);
+}
+
+Test(recovery, a_key_function_that_yields_nothing_fails_with_words)
+{
+    cr_assert_eq(run_job(&s, "--set shape=bad-key --set count=10 --restart none"), FAILED, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "key");
+    cr_assert(strstr(s.err, "operator 'count'") != NULL || strstr(s.err, "operator 'numbers'") != NULL, "%s", s.err);
+    cr_assert_eq(output_count(s.output), 0);
+}
+
+Test(recovery, each_task_may_be_killed_by_the_command_and_the_output_is_exact)
+{
+    static const char *const names[] = {"numbers", "count/0", "count/1", "write", "coordinator", "count"};
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --set p=2 --no-chain --checkpoint-interval 10ms");
+    size_t recoveries = 0;
+    await_output(&s, 100);
+    for (unsigned i = 0; i < 6; i++) {
+        cr_assert_eq(weir(&s, "kill @ %s", names[i]), 0, "%s: %s", names[i], s.err);
+        if (strcmp(names[i], "coordinator") == 0)
+            await_events(&s, "coordinator_started", 2);
+        else
+            await_events(&s, "recovery_finished", ++recoveries);
+        await_output(&s, output_count(s.output) + 100);
+    }
+    stop_job(&s, job);
+    struct lines expected = {0};
+    for (uint64_t i = 0; i < output_count(s.output); i++)
+        lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, i % 17, i / 17 + 1, i);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+Test(recovery, a_coordinator_that_is_killed_does_not_stop_the_data)
+{
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 10ms");
+    await_output(&s, 100);
+    for (unsigned i = 1; i <= 3; i++) {
+        cr_assert_eq(weir(&s, "kill @ coordinator"), 0, "%s", s.err);
+        await_events(&s, "coordinator_started", 1 + i);
+        await_events(&s, "checkpoint_completed", event_count(&s, "checkpoint_completed") + 2);
+    }
+    cr_assert_eq(event_count(&s, "recovery_started"), 0, "no task had to go back");
+    stop_job(&s, job);
+}
+
+/* ---- what is wrong from the start ---- */
+
+Test(recovery, a_missing_input_file_fails_at_once_with_its_name)
+{
+    cr_assert_neq(run_job(&s, "--set shape=wordcount --set input=%s/nowhere.txt", s.root), 0);
+    ASSERT_ERR_SAYS(&s, "operator 'read'", "nowhere.txt", "No such file");
+    cr_assert_eq(event_count(&s, "recovery_started"), 0);
+}
+
+static void assert_wrong_graph(const char *how, const char *const *words)
+{
+    cr_assert_eq(run_job(&s, "--set shape=broken --set how=%s", how), 2, "%s: %s", how, s.err);
+    assert_says(s.err, words);
+    cr_assert_neq(access(s.directory, F_OK), 0, "nothing was made");
+}
+
+Test(recovery, wrong_graphs_are_refused_before_anything_is_made)
+{
+    assert_wrong_graph("unconnected", (const char *const[]){"'alone'", "nobody reads its output", NULL});
+    assert_wrong_graph("same-name", (const char *const[]){"two operators are named 'numbers'", NULL});
+    assert_wrong_graph("parallelism", (const char *const[]){"'numbers'", "parallelism of 0", NULL});
+}
+
+Test(recovery, an_unknown_parameter_is_refused_with_its_name)
+{
+    cr_assert_eq(run_job(&s, "--set coutn=5"), 2, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "coutn");
+    cr_assert_eq(run_job(&s, "--set count=many"), 2, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "count=many", "whole number");
+}
