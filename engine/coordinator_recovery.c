@@ -205,10 +205,6 @@ static void note_deaths(struct coordinator *c)
         verdict.own_fault = true;
     struct weir_error denied = {0};
     bool counts = verdict.own_fault || c->job->options->restart == OPTION_RESTART_NONE;
-    if (verdict.own_fault && state->has_run == 0) { /* nothing that a repetition would mend */
-        error_append(&verdict.why, " (at the start: not tried again)");
-        verdict.give_up = true;
-    }
     int64_t delay_ns = verdict.give_up ? -1 : counts && !verdict.damaged ? strategy_delay_ns(c, &denied) : 0;
     if (delay_ns < 0) {
         if (denied.code != WEIR_OK)

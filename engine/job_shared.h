@@ -160,7 +160,7 @@ struct coordinator_shared {
     uint64_t aborted_in_a_row;
     uint32_t acknowledged_count; /* of the checkpoint in progress, already in the event log */
     uint32_t manifest_attempt;
-    uint32_t has_run;        /* the job has been running once */
+    uint32_t reserved;
     uint32_t stop_requested; /* enum stop_mode */
     uint64_t stop_checkpoint_id; /* the checkpoint after which all end; 0: none yet */
     uint64_t restart_count;

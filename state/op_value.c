@@ -46,12 +46,13 @@ __attribute__((noinline)) static void *value_slowly(struct op_state *op, unsigne
         return NULL;
     }
     uint64_t row_pos = 0;
-    int code = op_row_make(op, field, &row_pos, err);
-    if (code != WEIR_OK)
-        return NULL;
-    code = op_field_made(op, field, row_pos) && !needs_place(op, field, row_pos)
-               ? chunk_reserve_writes(op->region, OP_STEP_CHUNKS, err)
-               : chunk_reserve(op->region, slab_chunks_max(field->size_bytes) + OP_STEP_CHUNKS, err);
+    int code = op_row_find(op, field, &row_pos, err);
+    bool there = code == WEIR_OK && op_field_made(op, field, row_pos) && !needs_place(op, field, row_pos);
+    if (code >= 0) /* before the row is made: a failure must not leave one without anything in it */
+        code = there ? chunk_reserve_writes(op->region, OP_STEP_CHUNKS, err)
+                     : chunk_reserve(op->region, slab_chunks_max(field->size_bytes) + OP_STEP_CHUNKS, err);
+    if (code == WEIR_OK)
+        code = op_row_make(op, field, &row_pos, err);
     if (code != WEIR_OK)
         return NULL;
     make_fixed(op, field, row_pos);
