@@ -34,13 +34,12 @@ int key_extract(const struct key_spec *key, const struct weir_record *record, vo
 
 void ctx_take_failure(const struct weir_ctx *ctx, int code, struct weir_error *ret_failure)
 {
-    if (ctx->error.code != code) {
-        bool failed_before = ctx->error.code != WEIR_OK; /* perhaps for that reason, perhaps long ago */
-        error_set(ret_failure, code, "operator '%s': returned %d (%s)%s%s", ctx->node->name, code, weir_status_name(code),
-                  failed_before ? "; the last call that failed: " : "", failed_before ? ctx->error.text : "");
+    if (ctx->error.code == WEIR_OK) {
+        error_set(ret_failure, code, "operator '%s': returned %d (%s)", ctx->node->name, code, weir_status_name(code));
         return;
     }
     *ret_failure = ctx->error;
+    ret_failure->code = code; /* weir_fail() is for the words; the code that was returned may say more */
     if (strncmp(ret_failure->text, "operator '", 10) != 0)
         error_context(ret_failure, "operator '%s'", ctx->node->name);
 }

@@ -31,12 +31,16 @@ static _Noreturn void fail_with_code(struct task *task, int code)
 {
     struct weir_error err = {.code = code};
     snprintf(err.text, sizeof err.text, "failed with %d (%s)", code, weir_status_name(code));
+    const struct weir_ctx *failed = NULL;
     for (unsigned i = 0; i < task->op_count; i++) {
-        if (task->ops[i].error.code != code) /* none, or an older one that the operator could live with */
-            continue;
-        ctx_take_failure(&task->ops[i], code, &err);
-        break;
+        const struct weir_ctx *ctx = &task->ops[i];
+        if (ctx->error.code == code && (failed == NULL || failed->error.code != code))
+            failed = ctx;
+        else if (ctx->error.code != WEIR_OK && failed == NULL) /* other words; perhaps older ones, that the operator could live with */
+            failed = ctx;
     }
+    if (failed != NULL)
+        ctx_take_failure(failed, code, &err);
     task_fail(task, &err, false);
 }
 
