@@ -19,6 +19,8 @@ struct counter_bench {
     struct op_state *op;
     uint64_t key_count;
     uint64_t random;
+    int64_t cut_ns; /* spent in releasing and taking cuts: the part of a barrier's pause that depends on the size of a chunk */
+    uint64_t cut_count;
     struct weir_error err;
 };
 
@@ -98,6 +100,8 @@ static double measure(struct counter_bench *bench, int64_t cut_every_ns)
             if (chunk_cut_live(&bench->region) != NULL)
                 chunk_cut_release(&bench->region);
             chunk_cut(&bench->region, ++cut);
+            bench->cut_ns += clock_monotonic_ns() - now_ns;
+            bench->cut_count++;
             next_cut_ns = now_ns + cut_every_ns;
         }
     }
@@ -122,9 +126,10 @@ static void run(uint64_t key_count)
     double cuts = measure(&bench, 100 * NS_PER_MS);
     struct chunk_usage usage;
     chunk_usage(&bench.region, &usage);
-    printf("%9llu keys: insert %6.1f, update %6.1f, with a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu\n",
+    double cut_ms = bench.cut_count > 0 ? (double)bench.cut_ns / (double)bench.cut_count / 1e6 : 0;
+    printf("%9llu keys: insert %6.1f, update %6.1f, with a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu, cut %.3f ms\n",
            (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, cuts / 1e6,
-           (double)usage.live_bytes / 1048576, (unsigned long long)usage.copied_chunks);
+           (double)usage.live_bytes / 1048576, (unsigned long long)usage.copied_chunks, cut_ms);
     op_state_close(bench.op);
     chunk_region_destroy(&bench.region);
 }

@@ -113,6 +113,7 @@ struct task_shared {
     _Atomic int32_t pid;      /* L */
     _Atomic uint64_t heartbeat; /* T: counts up with every turn of its loop */
     _Atomic uint64_t committed_seen; /* T: its sinks have committed up to this checkpoint */
+    _Atomic uint32_t restored; /* T: its part of the checkpoint is loaded and whole; L clears it */
     _Atomic uint32_t careful; /* C: one record at a time, so that a poison record can be told apart */
     int32_t exit_status;      /* L, before DEAD: as from waitpid */
     struct in_progress in_progress;

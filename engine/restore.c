@@ -1,5 +1,9 @@
-/* restore.c - a starting task loads its part of a checkpoint: its chunks, verified one by one, and what its manifest says. */
+/*
+ * restore.c - a starting task loads its part of a checkpoint: its chunks, verified one by one, and what its manifest says. No callback
+ * runs before all tasks have loaded theirs: a sink's commit must not make output of a checkpoint visible that then proves damaged.
+ */
 #include "base/check.h"
+#include "base/clock.h"
 #include "engine/task.h"
 
 #include <string.h>
@@ -99,4 +103,27 @@ int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **re
             *ret_manifest = manifest;
     }
     return code == WEIR_OK ? WEIR_OK : error_context(err, "checkpoint %llu", (unsigned long long)checkpoint_id);
+}
+
+static bool all_restored(const struct job *job)
+{
+    for (unsigned i = 0; i < job->plan->task_count; i++)
+        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) == 0)
+            return false;
+    return true;
+}
+
+void task_wait_for_the_others(struct task *task)
+{
+    struct task_shared *shared = task->shared;
+    atomic_store(&shared->restored, 1);
+    job_ring_all_tasks(task->job);
+    while (!all_restored(task->job)) {
+        doorbell_prepare(&shared->bell, DOORBELL_SLEEPING);
+        if (all_restored(task->job))
+            doorbell_cancel(&shared->bell);
+        else
+            doorbell_wait(&shared->bell, 100 * NS_PER_MS);
+        atomic_fetch_add_explicit(&shared->heartbeat, 1, memory_order_relaxed);
+    }
 }

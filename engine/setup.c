@@ -240,6 +240,7 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         atomic_store(&task->in_progress.ring, 0);
         task->exit_status = 0;
         task->damaged = 0;
+        atomic_store(&task->restored, 0);
         task->hung = 0;
         task->pending_count = 0;
         task->failure = (struct weir_error){0};

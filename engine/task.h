@@ -211,6 +211,9 @@ int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_
 /* ---- restore (restore.c) ---- */
 int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **ret_manifest,
                  const struct manifest_task **ret_restored, struct weir_error *err);
+/* Says that this task has restored its part, and waits until all have. Where one finds its part damaged, the launcher ends the wait: it
+ * kills all. */
+void task_wait_for_the_others(struct task *task);
 
 /* ---- poison records (poison.c) ---- */
 bool poison_is_diverted(const struct job *job, unsigned node, const struct weir_record *record);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int ring_create(const char *name, uint64_t capacity_bytes, int *ret_fd, struct weir_error *err)
@@ -37,13 +38,25 @@ int ring_map_control(int fd, struct ring_shared **ret_shared, struct weir_error 
     return code;
 }
 
+/* From the size of the memory, which is sealed: the control page may have been damaged by either side. */
+static int capacity_of(int fd, uint64_t *ret_capacity_bytes, struct weir_error *err)
+{
+    struct stat stat;
+    if (fstat(fd, &stat) != 0)
+        return error_set_errno(err, errno, "ring: size of its memory");
+    *ret_capacity_bytes = (uint64_t)stat.st_size - SHM_PAGE_BYTES;
+    return WEIR_OK;
+}
+
 int ring_reset(int fd, struct weir_error *err)
 {
     struct ring_shared *shared = NULL;
-    int code = ring_map_control(fd, &shared, err);
+    uint64_t capacity_bytes = 0;
+    int code = capacity_of(fd, &capacity_bytes, err);
+    if (code == WEIR_OK)
+        code = ring_map_control(fd, &shared, err);
     if (code != WEIR_OK)
         return code;
-    uint64_t capacity_bytes = shared->capacity_bytes;
     memset(shared, 0, sizeof *shared);
     shared->capacity_bytes = capacity_bytes;
     shared->magic = RING_MAGIC;
@@ -72,15 +85,16 @@ bool ring_refresh_tail(struct ring_producer *p, uint64_t frame_bytes)
 static int attach(int fd, struct ring_shared **ret_shared, uint64_t *ret_capacity_bytes, struct weir_error *err)
 {
     struct ring_shared *shared = NULL;
-    int code = ring_map_control(fd, &shared, err);
+    uint64_t capacity_bytes = 0;
+    int code = capacity_of(fd, &capacity_bytes, err);
+    if (code == WEIR_OK)
+        code = ring_map_control(fd, &shared, err);
     if (code != WEIR_OK)
         return code;
-    uint64_t capacity_bytes = shared->capacity_bytes;
     uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
     uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-    bool sound = shared->magic == RING_MAGIC && capacity_bytes >= RING_BYTES_MIN && capacity_bytes <= RING_BYTES_MAX &&
-                 (capacity_bytes & (capacity_bytes - 1)) == 0 && tail <= head && head - tail <= capacity_bytes &&
-                 ((head | tail) & 7) == 0;
+    bool sound = shared->magic == RING_MAGIC && shared->capacity_bytes == capacity_bytes && tail <= head &&
+                 head - tail <= capacity_bytes && ((head | tail) & 7) == 0;
     region_unmap(shared, SHM_PAGE_BYTES);
     if (!sound)
         return error_set(err, WEIR_ECORRUPT, "ring: its control page contradicts itself");

@@ -79,6 +79,7 @@ class Job:
         self.sessions = []
         self.seen = {}
         self.starts = 0
+        self.snapshots_in_doubt_up_to = 0
 
     def __enter__(self):
         os.makedirs(os.path.join(self.directory, "runtime"))
@@ -240,7 +241,8 @@ class Job:
             left += [name for name in os.listdir(os.path.join(self.directory, which)) if not re.fullmatch(
                 r"part-\d+-\d+|\.weir-owner", name)]
         manifests = b"".join(open(path, "rb").read() for path in glob.glob(os.path.join(self.checkpoints, "manifest-*")))
-        left += [name for name in os.listdir(os.path.join(self.checkpoints, "snapshots")) if name.encode() not in manifests]
+        left += [name for name in os.listdir(os.path.join(self.checkpoints, "snapshots")) if name.encode() not in manifests
+                 and int(name.split("-")[0]) > self.snapshots_in_doubt_up_to]
         left += [name for name in os.listdir(self.checkpoints) if not re.fullmatch(
             r"manifest-\d+|snapshots|connectors|LOCK|events(\.\d+)?\.jsonl", name)]
         lists = [name for _, _, names in os.walk(os.path.join(self.checkpoints, "connectors")) for name in names]

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The newest checkpoint is damaged while nothing runs: the next start says which file is wrong and where, goes on from the one before, and
-the output is exact."""
+"""The newest checkpoint is damaged while nothing runs. The next start says which file is wrong and where. Where no sink had made that
+checkpoint's output visible yet, it goes on from the one before, to the exact output. Where one had, going on would write records
+twice: it refuses at once, in words, and leaves everything as it is."""
 import glob
 import os
 import re
@@ -59,47 +60,71 @@ def truncate_manifest(job, random):
     return os.path.basename(newest_manifest(job))
 
 
-def run_until_killed(job):
-    """With at least two checkpoints on disk, and their files the only ones that count."""
-    job.start()
-    wait_until(lambda: len(job.events("checkpoint_completed")) >= 4 or job.process.poll() is not None, "four checkpoints")
+def run_until_killed(job, output_visible):
+    """Several checkpoints are on disk; the sinks have heard of the newest one, or the coordinator stood still before it told them."""
+    job.start(kill=None if output_visible else "k7:5:stop@coordinator")
+    if output_visible:
+        wait_until(lambda: len(job.events("checkpoint_completed")) >= 5 and len(job.committed_files("tallies")) >= 4,
+                   "five checkpoints and their output")
+        for process in job.processes():  # nothing new is triggered from here on, what is told is carried out
+            if process.name == "coordinator":
+                os.kill(process.pid, signal.SIGSTOP)
+        newest_committed(job)
+    else:
+        wait_until(lambda: job.fired() == 1, "the coordinator stops before it tells the sinks")
     os.kill(job.process.pid, signal.SIGKILL)
     job.process.wait()
     job.expect_all_gone()
-    if len(glob.glob(os.path.join(job.checkpoints, "manifest-*"))) < 2:
-        raise Failure("fewer than two checkpoints are on disk")
 
 
-def make_case(damage, random):
+def newest_committed(job):
+    """Waits until the number of committed files has stood still for 50 looks in a row."""
+    last, same = -1, 0
+    while same < 50:
+        now = len(job.committed_files("output")) + len(job.committed_files("tallies"))
+        last, same = now, same + 1 if now == last else 0
+        wait_until(lambda: True, "a turn")
+
+
+def say_in_log(name, said):
+    if not re.search(rf"checkpoint \d+ is (damaged and is )?skipped: .*{re.escape(name)}", said):
+        raise Failure(f"{name} is damaged, and the log does not say so:\n{said[:1500]}")
+    if not re.search(r"byte \d+|\d+ bytes|missing|No such file", said):
+        raise Failure(f"the log does not say where {name} is damaged:\n{said[:1500]}")
+
+
+def make_case(damage, random, output_visible):
     def run(setting):
-        # Retained 3: what the newest one has committed must not be taken back, so its sinks must not have heard of it.
         with Job(setting, {"count": 16000, "rate": 16000, "timers": 0}, ["--checkpoints-retained=3"]) as job:
-            run_until_killed(job)
+            run_until_killed(job, output_visible)
+            before = job.check_committed()
             name = damage(job, random)
-            log_before = len(job.log())
+            if name.startswith("manifest-"):  # unreadable: it may name any snapshot up to its own, and nothing is deleted on doubt
+                job.snapshots_in_doubt_up_to = int(name[len("manifest-"):])
+            log_bytes = len(job.log())
             job.start()
             status = job.wait()
-            said = job.log()[log_before:]
-            if not re.search(rf"checkpoint \d+ is (damaged and is )?skipped: .*{re.escape(name)}", said):
-                raise Failure(f"{name} is damaged, and the log does not say so:\n{said[:1500]}")
-            if not re.search(r"offset \d+|bytes|missing|No such file", said):
-                raise Failure(f"the log does not say where {name} is damaged:\n{said[:1500]}")
-            if status == 0:
+            said = job.log()[log_bytes:]
+            say_in_log(name, said)
+            if not output_visible:
+                if status != 0:
+                    raise Failure(f"exit status {status}:\n{said[:1500]}")
                 job.check_end()
                 setting.count("went on from the one before, output exact")
                 return
-            # Its output was committed already: going back behind it would write it twice. Refusing that is right, in words.
-            if "would be written twice" not in said and "newer than the restored checkpoint" not in said:
-                raise Failure(f"exit status {status}:\n{said[:1500]}")
-            job.check_committed()
-            setting.count("refused: the damaged one's output was committed already")
-    return damage.__name__.replace("_", " "), run
+            if status == 0 or "would be written twice" not in said:
+                raise Failure(f"exit status {status}, though the damaged checkpoint's output is visible:\n{said[:1500]}")
+            if job.check_committed() != before:
+                raise Failure("the refused start changed the output")
+            setting.count("refused, the damaged one's output was visible")
+    return f"{damage.__name__.replace('_', ' ')}, output {'visible' if output_visible else 'not visible yet'}", run
 
 
 def make_cases(setting, random):
     for _ in range(8 if setting.long else 2):
         for damage in (flip_snapshot, truncate_snapshot, remove_snapshot, flip_manifest, truncate_manifest):
-            yield make_case(damage, type(random)(random.randrange(1 << 30)))
+            yield make_case(damage, type(random)(random.randrange(1 << 30)), False)
+        yield make_case(random.choice((flip_snapshot, truncate_manifest)), type(random)(random.randrange(1 << 30)), True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from support import run_cases
 
 PAIRS = [
     "t5:200@track,v1:1@coordinator", "t4:100@track,v2:1@track", "c2:50@sink,v5:1@sink", "t6:100@track,v3:1@launcher",
-    "p2:3@sink,v4:1@sink", "p4:3@sink,v4:1@sink", "p4:3@tally,v2:1@tally", "k6:3,k10:1", "k5:3,t4:1@track", "k7:3,p3:1@sink",
+    "p2:3@sink,v4:1@sink", "p4:3@sink,v4:1@sink", "p4:3@tally,v2:1@tally", "k6:3,c1:1@track,k10:1", "k5:3,t4:1@track", "k7:3,p3:1@sink",
     "k8:3,p4:1@sink", "h3:3@snapshot:track,t5:1@track", "h6:3@snapshot:sink,k1:1", "b4:3@track,h3:1@snapshot:track",
     "b4:4@sink,h6:1@snapshot:sink", "r4:200@file,v5:1@track", "s3:3@file,s3:1@sequence", "b5:3@sequence,b1:1@track",
     "k10:1,v1:1", "t5:200@track,k10:1,v1:1", "p4:2@sink,k10:1@coordinator,v4:1@sink,p3:1@sink",

@@ -42,7 +42,7 @@ static void become_limited(rlim_t processes)
     if (geteuid() != 0)
         cr_skip("only root can become another user, whose number of processes is limited\n");
     s.uid = TEST_UID;
-    s.limit = RLIMIT_NPROC;
+    s.limit = processes == RLIM_INFINITY ? -1 : RLIMIT_NPROC;
     s.limit_value = processes;
     snprintf(path, sizeof path, "%s/run", s.root);
     cr_assert_eq(chown(s.root, TEST_UID, TEST_UID), 0);
