@@ -98,8 +98,19 @@ static int parse_row(char *text, struct row *row, struct weir_error *err)
     return action != NULL ? parse_action(action, row, err) : WEIR_OK;
 }
 
+static int map_rows(struct weir_error *err)
+{
+    void *memory = mmap(NULL, sizeof *armed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return error_set_errno(err, errno, "kill points: map %zu bytes", sizeof *armed);
+    armed = memory;
+    return WEIR_OK;
+}
+
 int kill_point_arm(const char *list, struct weir_error *err)
 {
+    if (armed == NULL && map_rows(err) != WEIR_OK)
+        return WEIR_ENOMEM;
     char *copy = strdup(list);
     if (copy == NULL)
         return error_set(err, WEIR_ENOMEM, "WEIR_KILL: out of memory");
@@ -128,9 +139,6 @@ int kill_point_init(struct weir_error *err)
     const char *list = getenv("WEIR_KILL");
     if (list == NULL || *list == 0)
         return WEIR_OK;
-    armed = mmap(NULL, sizeof *armed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (armed == MAP_FAILED)
-        return error_set_errno(err, errno, "kill points: map %zu bytes", sizeof *armed);
     return kill_point_arm(list, err);
 }
 

@@ -81,7 +81,8 @@ enum kill_point {
 
 /* Parses WEIR_KILL and makes the shared counters; before the first fork. No WEIR_KILL: nothing is armed. */
 int kill_point_init(struct weir_error *err);
-/* Arms a list at run time, in shared memory, for all processes of the job. */
+/* Arms a list at run time, in shared memory, for all processes of the job: those forked later, and where something was armed before
+ * the first fork, those that live. */
 int kill_point_arm(const char *list, struct weir_error *err);
 /* The name that `@process` is compared with; set after fork. Copied. */
 void kill_point_set_process(const char *name);

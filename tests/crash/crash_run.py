@@ -17,12 +17,16 @@ import time
 import oracle
 
 DEADLINE_S = 120.0
-KIND = collections.namedtuple("Process", "pid name state")
+Process = collections.namedtuple("Process", "pid name state session")
 ROW_COLUMNS = ("kind", "source", "sequence", "key", "count", "sum", "extra", "last")
 
 
 class Failure(Exception):
     """What the engine did wrong, in words."""
+
+
+class EndedEarly(Failure):
+    """The job was at its end before the thing that a test waits for came about: it needs a longer job."""
 
 
 def expected(parameters, cache={}):
@@ -32,21 +36,39 @@ def expected(parameters, cache={}):
     return cache[name]
 
 
+def read_process(pid):
+    """None where it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            text = stat.read()
+    except OSError:
+        return None
+    name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
+    return Process(pid, name, rest[0], int(rest[3])) if rest[0] not in "ZX" else None
+
+
 def session_processes(session):
     """The living processes of a session, whoever their parent is by now."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stat:
-                text = stat.read()
-        except OSError:
-            continue
-        name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
-        if int(rest[3]) == session and rest[0] not in "ZX":
-            found.append(KIND(int(entry), name, rest[0]))
-    return found
+    found = [read_process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [process for process in found if process is not None and process.session == session]
+
+
+def send(process, number):
+    """Signals this process and no other that may have its number by now. False: it has ended."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        now = read_process(process.pid)
+        if now is None or now.session != process.session:
+            return False
+        signal.pidfd_send_signal(handle, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def wait_until(condition, what, deadline_s=DEADLINE_S):
@@ -89,7 +111,7 @@ class Job:
 
     def __exit__(self, kind, error, trace):
         self.kill_all()
-        if kind is None:
+        if kind is None or issubclass(kind, EndedEarly):
             shutil.rmtree(self.directory)
         else:
             print(f"kept for a look: {self.directory}\n--- end of its log:\n{self.log()[-3000:]}", flush=True)
@@ -123,6 +145,13 @@ class Job:
         except subprocess.TimeoutExpired:
             raise Failure(f"the job does not end; its processes: {self.describe()}") from None
 
+    def wait_for(self, condition, what):
+        """While it runs."""
+        value = wait_until(lambda: condition() or self.process.poll() is not None, what)
+        if self.process.returncode is not None:
+            raise EndedEarly(f"the job ended (status {self.process.returncode}) before: {what}")
+        return value
+
     def run_to_end(self, kill=None):
         """To exit status 0; a launcher that a kill point took is started again."""
         self.start(kill)
@@ -151,10 +180,7 @@ class Job:
     def kill_all(self):
         for session in self.sessions:
             for process in session_processes(session):
-                try:
-                    os.kill(process.pid, signal.SIGKILL)
-                except OSError:
-                    pass
+                send(process, signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
 
@@ -263,6 +289,16 @@ class Job:
         self.compare()
         if self.leftovers():
             raise Failure(f"left behind: {self.leftovers()} (before the second start: {first})")
+
+
+def with_longer_jobs(run, count, attempts=4):
+    """run(count), with twice the count where the job ended too early: on a busy machine fewer checkpoints fit into it."""
+    for attempt in range(attempts - 1):
+        try:
+            return run(count << attempt)
+        except EndedEarly:
+            continue
+    return run(count << (attempts - 1))
 
 
 class Setting:

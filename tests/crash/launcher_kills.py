@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from crash_run import Failure, Job, session_processes
+from crash_run import Failure, Job, send, session_processes
 from support import run_cases
 
 
@@ -16,14 +16,10 @@ def named_shared_memory():
 
 def kill_job(job, together):
     """The launcher alone, or it and all that it has forked, in one sweep."""
-    victims = [job.process.pid]
     if together:
-        victims = [process.pid for process in session_processes(job.process.pid)]
-    for pid in victims:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        for process in session_processes(job.process.pid):
+            send(process, signal.SIGKILL)
+    job.process.kill()
 
 
 def make_case(number, seed, random, lives):
@@ -56,12 +52,10 @@ def make_case(number, seed, random, lives):
 
 def second_instance(setting):
     """Refused while the first one runs, and does it no harm."""
-    with Job(setting, {"count": 8000, "rate": 20000}) as job:
+    with Job(setting, {"count": 16000, "rate": 20000}) as job:
         job.start()
         first = job.process
-        while not job.processes():
-            time.sleep(0.001)
-        time.sleep(0.05)
+        job.wait_for(lambda: job.events("checkpoint_completed"), "a checkpoint")
         job.start()
         second, job.process = job.process, first
         if second.wait(60) == 0 or "another instance" not in job.log():

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """SIGKILLs at random times to random processes of jobs that live long: one at a time, several at once, all tasks in the same
 instant. The output is compared each time."""
-import os
 import signal
 import time
 
-from crash_run import Failure, Job
+from crash_run import Failure, Job, send
 from support import run_cases
 
 KILLS_PER_JOB = 60
@@ -47,11 +46,7 @@ def kill_at_random(setting, job, random, kills_max):
         victims, name = choose_victims(processes, random) if processes else ([], "")
         done = 0
         for victim in victims:
-            try:
-                os.kill(victim.pid, signal.SIGKILL)
-                done += 1
-            except ProcessLookupError:
-                pass
+            done += send(victim, signal.SIGKILL)
         if done > 0:
             setting.count(f"random kills, {name}")
             setting.count("processes killed", done)

@@ -39,7 +39,8 @@ FIRST_DEATH = "p5:3@sink"
 # (point, role, plan) that no run reaches, each with its reason. Any other that is not reached, and any of these that is, fails
 # the sweep.
 UNREACHED = {}
-ATTEMPTS = 4  # a row may be missed: whether, say, a chunk is written while its cut lives is a matter of time
+ATTEMPTS = 4  # a row may be missed: whether, say, a chunk is written while its cut lives is a matter of time.
+              # Each attempt is twice as long as the one before
 
 
 def points_of_header():
@@ -78,15 +79,15 @@ def run_row(setting, row, options, parameters):
 
 def make_case(point, role, plan_name, options, seed, nth):
     def run(setting):
-        parameters = {"count": 8000, "seed": seed % 7, "rate": 40000}
         listed = (point, role, plan_name) in UNREACHED
         for attempt in range(1 if listed else ATTEMPTS):
+            parameters = {"count": 8000 << attempt, "seed": seed % 7, "rate": 40000}
             if run_row(setting, row_text(point, role, nth if attempt == 0 else 1), options, parameters):
                 setting.count(f"fired, points {point[0]}")
                 if listed:
                     raise Failure("listed as not reached, but it was")
                 return
-            setting.count("not reached, as listed" if listed else "missed, tried again with the 1st")
+            setting.count("not reached, as listed" if listed else "missed, tried again with the 1st in a longer job")
         if not listed:
             raise Failure("the kill point was not reached")
     return f"{row_text(point, role, nth)} {plan_name}", run

@@ -146,7 +146,7 @@ static int produce(const struct traffic *t)
 static int consume(const struct traffic *t)
 {
     struct ring_consumer c;
-    struct ring_frame frame;
+    struct ring_frame frame = {0};
     int64_t deadline_ns = now_ns() + DEADLINE_NS;
     uint64_t random = t->seed * 3, until_release = 1;
     if (ring_consumer_attach(&c, t->fd, NULL) != WEIR_OK)
