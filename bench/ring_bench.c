@@ -1,13 +1,15 @@
 /*
  * ring_bench.c - one ring between two pinned processes, straight on shm/ring.h.
  *
- *     ring_bench stream SIZE BATCH COUNT    COUNT records of SIZE bytes, BATCH a publish; prints M records/s
- *     ring_bench bare SIZE BATCH COUNT      the same through bare slots of SIZE bytes, one word a side: what the machine allows
- *     ring_bench trip COUNT                 COUNT round trips; prints p50 in ns of: a bare cache line, two of them, two rings
+ *     ring_bench stream SIZE BATCH COUNT [RING_KIB]   COUNT records of SIZE bytes, BATCH a publish; prints M records/s
+ *     ring_bench bare SIZE BATCH COUNT [RING_KIB]     the same through bare slots of SIZE bytes, one word a side: what the machine allows
+ *     ring_bench trip COUNT      COUNT round trips, busy-polling; prints p50 in ns of: a bare cache line, two of them, two rings
+ *     ring_bench parked COUNT    COUNT round trips over two rings, both sides asleep in between; prints p50 in ns
  *
  * The producer writes every byte of a record and the consumer reads every byte; the consumer's sum is checked at the end, so
- * nothing can be left out. Both sides spin: no wake-up is measured here (a job's tasks park; see the figures of whole jobs). With
- * one CPU only, both sides yield to each other and the figures say little.
+ * nothing can be left out. Streams spin: a side that finds the ring empty (or full) looks again after EMPTY_SPINS pauses, 1 to 2 us, as a
+ * task that spins and then parks leaves its neighbour alone: a consumer at the producer's heels would take the lines away while they
+ * are being written. Round trips look at once. With one CPU only, both sides yield to each other and the figures say little.
  */
 #include "base/clock.h"
 #include "shm/region.h"
@@ -21,8 +23,10 @@
 #include <unistd.h>
 
 #define RING_BYTES (UINT64_C(1) << 20) /* the default of --ring-size */
+#define RING_BYTES_MOST (UINT64_C(1) << 26)
 #define TRIP_BYTES 64
-#define ROOM (RING_BYTES / 4)
+#define EMPTY_SPINS 100
+#define PARK_NS_MAX NS_PER_S
 #define WORDS_MAX 8192
 
 struct line {
@@ -36,7 +40,8 @@ struct shared {
     struct line head, tail; /* of the bare slots */
     uint64_t sum;
     int64_t ended_ns;
-    _Alignas(SHM_PAGE_BYTES) unsigned char slots[RING_BYTES];
+    struct doorbell bells[2];
+    _Alignas(SHM_PAGE_BYTES) unsigned char slots[RING_BYTES_MOST];
 };
 
 struct stream {
@@ -44,6 +49,7 @@ struct stream {
     uint32_t size_bytes;
     uint64_t batch;
     uint64_t count;
+    uint64_t ring_bytes;
     bool bare;
     bool yield;
 };
@@ -84,10 +90,16 @@ static inline void wait_a_little(bool yield)
 
 /* ------------------------------------------------------------------------------------------------ stream -------- */
 
+static void wait_longer(bool yield)
+{
+    for (int i = 0; i < (yield ? 1 : EMPTY_SPINS); i++)
+        wait_a_little(yield);
+}
+
 /* As a task does: not for one frame's room but for a good part of the ring, so that the two sides do not fight over the same lines. */
 static void wait_for_room(const struct stream *s, struct ring_producer *ring)
 {
-    while (!ring_refresh_tail(ring, ROOM))
+    while (!ring_refresh_tail(ring, s->ring_bytes / 4))
         wait_a_little(s->yield);
 }
 
@@ -146,7 +158,7 @@ static inline __attribute__((always_inline)) uint64_t consume_sized(const struct
         if (code < 0)
             fail("the ring was found damaged");
         if (in_batch == 0)
-            wait_a_little(s->yield);
+            wait_longer(s->yield);
         ring_release(ring);
         seen += in_batch;
     }
@@ -158,7 +170,7 @@ static inline __attribute__((always_inline)) uint64_t consume_sized(const struct
 /* No frames, no checks, no wish to be woken: what is left is moving the lines from core to core. */
 static void produce_bare(const struct stream *s, struct shared *shared)
 {
-    uint64_t slots = RING_BYTES / s->size_bytes;
+    uint64_t slots = s->ring_bytes / s->size_bytes;
     uint64_t tail = 0;
     for (uint64_t sent = 0; sent < s->count;) {
         uint64_t batch = s->count - sent < s->batch ? s->count - sent : s->batch;
@@ -175,13 +187,13 @@ static void produce_bare(const struct stream *s, struct shared *shared)
 
 static uint64_t consume_bare(const struct stream *s, struct shared *shared)
 {
-    uint64_t slots = RING_BYTES / s->size_bytes;
+    uint64_t slots = s->ring_bytes / s->size_bytes;
     uint64_t sum = 0;
     for (uint64_t seen = 0; seen < s->count;) {
         uint64_t head = atomic_load_explicit(&shared->head.word, memory_order_acquire);
         uint64_t end = head - seen < s->batch ? head : seen + s->batch;
         if (end == seen)
-            wait_a_little(s->yield);
+            wait_longer(s->yield);
         for (uint64_t i = seen; i < end; i++)
             sum += sum_record(shared->slots + i % slots * s->size_bytes, s->size_bytes);
         seen = end;
@@ -242,7 +254,7 @@ static void wait_for_child(pid_t child)
 static void run_stream(struct stream *s, struct shared *shared, const cpu_set_t *allowed)
 {
     struct weir_error err = {0};
-    check(ring_create("bench", RING_BYTES, &s->ring_fd, &err), &err);
+    check(ring_create("bench", s->ring_bytes, &s->ring_fd, &err), &err);
     pid_t child = fork();
     if (child < 0)
         fail("fork");
@@ -268,7 +280,7 @@ static void run_stream(struct stream *s, struct shared *shared, const cpu_set_t 
 
 /* ------------------------------------------------------------------------------------------------ round trips --- */
 
-enum way { ONE_LINE, TWO_LINES, TWO_RINGS };
+enum way { ONE_LINE, TWO_LINES, TWO_RINGS, TWO_RINGS_PARKED };
 
 struct trip {
     enum way way;
@@ -276,7 +288,20 @@ struct trip {
     struct ring_producer to;
     struct ring_consumer from;
     bool yield;
+    unsigned side; /* whose doorbell in shared.bells */
 };
+
+/* As a task does. A ring that comes too late or not at all is a failure of the ring, not a slow run. */
+static void park(struct trip *t)
+{
+    struct doorbell *bell = &t->shared->bells[t->side];
+    atomic_store_explicit(&t->from.shared->data_wanted, 1, memory_order_relaxed);
+    doorbell_prepare(bell, DOORBELL_SLEEPING);
+    if (ring_has_data(&t->from))
+        doorbell_cancel(bell);
+    else if (!doorbell_wait(bell, PARK_NS_MAX) && !ring_has_data(&t->from))
+        fail("nothing came for a second");
+}
 
 static void ring_send(struct trip *t, uint64_t number)
 {
@@ -285,15 +310,20 @@ static void ring_send(struct trip *t, uint64_t number)
         wait_a_little(t->yield);
     fill_record(payload, TRIP_BYTES, number);
     ring_push(&t->to, TRIP_BYTES, FRAME_RECORD, 0);
-    ring_publish(&t->to);
+    if (ring_publish(&t->to))
+        doorbell_ring(&t->shared->bells[1 - t->side], -1);
 }
 
 static uint64_t ring_receive(struct trip *t)
 {
     struct ring_frame frame = {0};
     int code;
-    while ((code = ring_peek(&t->from, &frame)) == WEIR_IDLE)
-        wait_a_little(t->yield);
+    while ((code = ring_peek(&t->from, &frame)) == WEIR_IDLE) {
+        if (t->way == TWO_RINGS_PARKED)
+            park(t);
+        else
+            wait_a_little(t->yield);
+    }
     if (code < 0)
         fail("the ring was found damaged");
     uint64_t sum = sum_record(frame.payload, TRIP_BYTES);
@@ -310,7 +340,7 @@ static void line_wait(struct trip *t, unsigned line, uint64_t number)
 
 static void ping(struct trip *t, uint64_t trip_index)
 {
-    if (t->way == TWO_RINGS) {
+    if (t->way >= TWO_RINGS) {
         ring_send(t, trip_index);
         if (ring_receive(t) != trip_index * 8 + 28)
             fail("another record came back");
@@ -322,7 +352,7 @@ static void ping(struct trip *t, uint64_t trip_index)
 
 static void pong(struct trip *t, uint64_t trip_index)
 {
-    if (t->way == TWO_RINGS) {
+    if (t->way >= TWO_RINGS) {
         ring_send(t, (ring_receive(t) - 28) / 8);
         return;
     }
@@ -365,13 +395,15 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
     struct weir_error err = {0};
     struct trip trip = {.way = way, .shared = shared};
     int there_fd, back_fd;
-    memset(shared, 0, sizeof *shared);
+    memset(shared->lines, 0, sizeof shared->lines);
+    memset(shared->bells, 0, sizeof shared->bells);
     check(ring_create("there", RING_BYTES, &there_fd, &err), &err);
     check(ring_create("back", RING_BYTES, &back_fd, &err), &err);
     pid_t child = fork();
     if (child < 0)
         fail("fork");
     if (child == 0) {
+        trip.side = 1;
         trip.yield = !pin_to_nth_cpu(allowed, 1);
         attach_both(&trip, back_fd, there_fd);
         for (uint64_t i = 0; i < count; i++)
@@ -384,7 +416,7 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
     wait_for_child(child);
     close(there_fd);
     close(back_fd);
-    printf("%lld%c", (long long)p50_ns, way == TWO_RINGS ? '\n' : ' ');
+    printf("%lld%c", (long long)p50_ns, way >= TWO_RINGS ? '\n' : ' ');
     fflush(stdout);
 }
 
@@ -392,9 +424,30 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT | ring_bench trip COUNT\n"
-                    "  SIZE in bytes, a multiple of 8 from 8 to %d; COUNT at least 1\n", WORDS_MAX * 8);
+    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB] | ring_bench trip|parked COUNT\n"
+                    "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (1024)\n", WORDS_MAX * 8);
     return 2;
+}
+
+static uint64_t number(int argc, char **argv, int index, uint64_t fallback)
+{
+    return index < argc ? strtoull(argv[index], NULL, 10) : fallback;
+}
+
+static int stream_command(int argc, char **argv, struct shared *shared, const cpu_set_t *allowed)
+{
+    struct stream stream = {.bare = strcmp(argv[1], "bare") == 0,
+                            .size_bytes = (uint32_t)number(argc, argv, 2, 0),
+                            .batch = number(argc, argv, 3, 0),
+                            .count = number(argc, argv, 4, 0),
+                            .ring_bytes = number(argc, argv, 5, RING_BYTES / 1024) * 1024};
+    bool sound = stream.size_bytes >= 8 && stream.size_bytes % 8 == 0 && stream.size_bytes <= WORDS_MAX * 8 && stream.batch > 0 &&
+                 stream.count > 0 && stream.ring_bytes >= RING_BYTES_MIN && stream.ring_bytes <= RING_BYTES_MOST &&
+                 (stream.batch + 1) * stream.size_bytes <= stream.ring_bytes;
+    if (!sound)
+        return usage();
+    run_stream(&stream, shared, allowed);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -403,17 +456,16 @@ int main(int argc, char **argv)
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         fail("set-up");
-    if (argc == 5 && (strcmp(argv[1], "stream") == 0 || strcmp(argv[1], "bare") == 0)) {
-        struct stream stream = {.bare = argv[1][0] == 'b', .size_bytes = (uint32_t)strtoul(argv[2], NULL, 10), .batch = strtoull(argv[3], NULL, 10),
-                                .count = strtoull(argv[4], NULL, 10)};
-        if (stream.size_bytes < 8 || stream.size_bytes % 8 != 0 || stream.size_bytes > WORDS_MAX * 8 || stream.batch == 0 || stream.count == 0)
-            return usage();
-        run_stream(&stream, shared, &allowed);
+    const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "stream") == 0 || strcmp(command, "bare") == 0)
+        return stream_command(argc, argv, shared, &allowed);
+    uint64_t count = number(argc, argv, 2, 0);
+    if (count == 0 || (strcmp(command, "trip") != 0 && strcmp(command, "parked") != 0))
+        return usage();
+    if (command[0] == 'p') {
+        run_trips(TWO_RINGS_PARKED, count, shared, &allowed);
         return 0;
     }
-    uint64_t count = argc == 3 && strcmp(argv[1], "trip") == 0 ? strtoull(argv[2], NULL, 10) : 0;
-    if (count == 0)
-        return usage();
     for (int way = ONE_LINE; way <= TWO_RINGS; way++)
         run_trips((enum way)way, count, shared, &allowed);
     return 0;

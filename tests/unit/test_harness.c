@@ -1,0 +1,448 @@
+/* test_harness.c - weir_harness_...: one operator without processes, as a user's test uses it. */
+#include <weir.h>
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(harness, .timeout = 60);
+
+/* ---- an operator that does what its record says ---- */
+
+enum { COUNT, NAME, LOG, SEEN, TOTAL };
+static const struct weir_state states[] = {
+    [COUNT] = {"count", WEIR_VALUE, WEIR_PER_KEY, 8, 0},      [NAME] = {"name", WEIR_VALUE, WEIR_PER_KEY, 0, 0},
+    [LOG] = {"log", WEIR_LIST, WEIR_PER_KEY, 0, 0},           [SEEN] = {"seen", WEIR_MAP, WEIR_PER_KEY, 0, 0},
+    [TOTAL] = {"total", WEIR_VALUE, WEIR_PER_OPERATOR, 8, 0},
+};
+
+struct order {
+    uint64_t key;
+    char what; /* c count, n name, l log, m map, r remove, d dump, C clear key, t timer, x cancel, f fail, s side, i bad state, w read */
+    char text[15];
+};
+
+struct self {
+    uint64_t opened, records;
+};
+
+static int fail_of(struct weir_ctx *ctx) { return weir_ctx_error(ctx)->code; }
+
+static int dump(struct weir_ctx *ctx)
+{
+    char text[512];
+    size_t name_bytes = 0;
+    const uint64_t *count = weir_value_get(ctx, COUNT, NULL);
+    const char *name = weir_value_get(ctx, NAME, &name_bytes);
+    int used = snprintf(text, sizeof text, "%llu '%.*s' [", count != NULL ? (unsigned long long)*count : 0, (int)name_bytes, name != NULL ? name : "");
+    struct weir_iterator list = {{0}}, map = {{0}};
+    struct weir_bytes element, key, value;
+    while (weir_list_next(ctx, LOG, &list, &element) == WEIR_OK)
+        used += snprintf(text + used, sizeof text - (size_t)used, "%.*s ", (int)element.size_bytes, (const char *)element.data);
+    used += snprintf(text + used, sizeof text - (size_t)used, "] %llu:", (unsigned long long)weir_count(ctx, SEEN));
+    unsigned entries = 0;
+    while (weir_map_next(ctx, SEEN, &map, &key, &value) == WEIR_OK)
+        entries += (unsigned)(key.size_bytes == value.size_bytes && memcmp(key.data, value.data, key.size_bytes) == 0);
+    used += snprintf(text + used, sizeof text - (size_t)used, "%u", entries);
+    return weir_emit(ctx, 0, text, (size_t)used);
+}
+
+static int change(struct weir_ctx *ctx, const struct order *order)
+{
+    size_t size_bytes = strlen(order->text);
+    uint64_t *number;
+    switch (order->what) {
+    case 'c':
+        number = weir_value(ctx, COUNT);
+        if (number == NULL)
+            return fail_of(ctx);
+        ++*number;
+        number = weir_value(ctx, TOTAL);
+        if (number == NULL)
+            return fail_of(ctx);
+        return ++*number, WEIR_OK;
+    case 'n': return weir_value_set(ctx, NAME, order->text, size_bytes);
+    case 'l': return weir_list_append(ctx, LOG, order->text, size_bytes);
+    case 'm': return weir_map_put(ctx, SEEN, order->text, size_bytes, order->text, size_bytes);
+    case 'r': return weir_map_remove(ctx, SEEN, order->text, size_bytes) == WEIR_OK ? WEIR_OK : weir_fail(ctx, "nothing to remove");
+    case 'C': return weir_clear_key(ctx);
+    case 't': return weir_timer_set(ctx, 3, (int64_t)atoll(order->text));
+    case 'x': return weir_timer_cancel(ctx, 3) >= 0 ? WEIR_OK : fail_of(ctx);
+    default: return weir_fail(ctx, "what is '%c'?", order->what);
+    }
+}
+
+static int on_record(struct weir_ctx *ctx, const struct weir_record *record)
+{
+    const struct order *order = record->data;
+    struct self *self = weir_self(ctx);
+    self->records++;
+    if (order->what == 'd')
+        return dump(ctx);
+    if (order->what == 's')
+        return weir_emit(ctx, 1, &record->input, sizeof record->input);
+    if (order->what == 'i')
+        return weir_list_append(ctx, COUNT, "x", 1);
+    if (order->what == 'p')
+        return weir_emit(ctx, 2, "x", 1);
+    if (order->what == 'e') {
+        char *out = weir_reserve(ctx, 0, 100);
+        return out == NULL ? fail_of(ctx) : (memcpy(out, "reserved", 8), weir_emit_reserved(ctx, 8));
+    }
+    return change(ctx, order);
+}
+
+static int on_timer(struct weir_ctx *ctx, uint64_t id, int64_t at_ms)
+{
+    char text[64];
+    uint64_t key;
+    size_t key_bytes;
+    const void *bytes = weir_key(ctx, &key_bytes);
+    memcpy(&key, bytes, sizeof key);
+    int used = snprintf(text, sizeof text, "timer %llu of %llu at %lld, now %lld", (unsigned long long)id, (unsigned long long)key,
+                        (long long)at_ms, (long long)weir_now_ms(ctx));
+    return key_bytes == 8 ? weir_emit(ctx, 0, text, (size_t)used) : weir_fail(ctx, "a key of %zu bytes", key_bytes);
+}
+
+static int opened_count;
+static int on_open(struct weir_ctx *ctx)
+{
+    struct self *self = weir_self(ctx);
+    cr_assert(self->opened == 0 && self->records == 0, "private memory is as at a first start");
+    self->opened = 1;
+    opened_count++;
+    return WEIR_OK;
+}
+
+static int closed_count;
+static void on_close(struct weir_ctx *ctx)
+{
+    (void)ctx;
+    closed_count++;
+}
+
+static int on_end(struct weir_ctx *ctx)
+{
+    const uint64_t *total = weir_value_get(ctx, TOTAL, NULL);
+    uint64_t value = total != NULL ? *total : 0;
+    return weir_emit(ctx, 1, &value, sizeof value);
+}
+
+static const struct weir_operator op = {.type = "obedient",
+                                        .states = states,
+                                        .state_count = 5,
+                                        .output_count = 2,
+                                        .self_bytes = sizeof(struct self),
+                                        .open = on_open,
+                                        .on_record = on_record,
+                                        .on_timer = on_timer,
+                                        .on_end = on_end,
+                                        .close = on_close};
+
+static struct weir_harness *make(void)
+{
+    struct weir_harness *h = weir_harness_new(&op, NULL);
+    cr_assert_not_null(h);
+    cr_assert_eq(weir_harness_key_by(h, 0, 8), WEIR_OK);
+    return h;
+}
+
+static int feed(struct weir_harness *h, uint64_t key, char what, const char *text)
+{
+    struct order order = {.key = key, .what = what};
+    snprintf(order.text, sizeof order.text, "%s", text);
+    return weir_harness_feed(h, 0, &order, sizeof order);
+}
+
+static void do_it(struct weir_harness *h, uint64_t key, char what, const char *text)
+{
+    cr_assert_eq(feed(h, key, what, text), WEIR_OK, "%s", weir_harness_error(h)->text);
+}
+
+/* The last thing that came out of port 0. */
+static void assert_last(struct weir_harness *h, const char *expected)
+{
+    size_t count = weir_harness_output_count(h, 0);
+    cr_assert_gt(count, 0u, "nothing came out; expected: %s", expected);
+    struct weir_bytes last = weir_harness_output(h, 0, count - 1);
+    cr_assert(last.size_bytes == strlen(expected) && memcmp(last.data, expected, last.size_bytes) == 0, "'%.*s', not '%s'",
+              (int)last.size_bytes, (const char *)last.data, expected);
+}
+
+static void assert_state(struct weir_harness *h, uint64_t key, const char *expected)
+{
+    do_it(h, key, 'd', "");
+    assert_last(h, expected);
+}
+
+/* ---- the facts ---- */
+
+Test(harness, every_kind_of_state_belongs_to_its_key)
+{
+    struct weir_harness *h = make();
+    assert_state(h, 1, "0 '' [] 0:0");
+    for (unsigned i = 0; i < 3; i++)
+        do_it(h, 1, 'c', "");
+    do_it(h, 2, 'c', "");
+    do_it(h, 1, 'n', "one");
+    do_it(h, 2, 'l', "a");
+    do_it(h, 2, 'l', "bc");
+    do_it(h, 1, 'm', "x");
+    do_it(h, 1, 'm', "yz");
+    do_it(h, 1, 'm', "x");
+    assert_state(h, 1, "3 'one' [] 2:2");
+    assert_state(h, 2, "1 '' [a bc ] 0:0");
+    do_it(h, 1, 'r', "x");
+    assert_state(h, 1, "3 'one' [] 1:1");
+    do_it(h, 1, 'n', "");
+    assert_state(h, 1, "3 '' [] 1:1");
+    do_it(h, 1, 'C', "");
+    assert_state(h, 1, "0 '' [] 0:0");
+    assert_state(h, 2, "1 '' [a bc ] 0:0");
+    weir_harness_free(h);
+}
+
+Test(harness, outputs_are_kept_by_port_until_dropped)
+{
+    struct weir_harness *h = make();
+    do_it(h, 1, 'd', "");
+    do_it(h, 1, 's', "");
+    do_it(h, 1, 'e', "");
+    cr_assert_eq(weir_harness_output_count(h, 0), 2u);
+    cr_assert_eq(weir_harness_output_count(h, 1), 1u);
+    assert_last(h, "reserved");
+    struct weir_bytes none = weir_harness_output(h, 0, 2);
+    cr_assert(none.data == NULL && none.size_bytes == 0, "past the end there is nothing");
+    weir_harness_drop_output(h);
+    cr_assert_eq(weir_harness_output_count(h, 0), 0u);
+    cr_assert_eq(weir_harness_output_count(h, 1), 0u);
+    weir_harness_free(h);
+}
+
+Test(harness, the_input_is_told)
+{
+    struct weir_harness *h = make();
+    struct order order = {.key = 1, .what = 's'};
+    uint16_t input;
+    cr_assert_eq(weir_harness_feed(h, 3, &order, sizeof order), WEIR_OK);
+    memcpy(&input, weir_harness_output(h, 1, 0).data, sizeof input);
+    cr_assert_eq(input, 3);
+    cr_assert_eq(weir_harness_feed(h, WEIR_INPUTS_MAX, &order, sizeof order), WEIR_EINVAL);
+    weir_harness_free(h);
+}
+
+Test(harness, timers_fire_in_order_when_their_time_has_come)
+{
+    struct weir_harness *h = make();
+    do_it(h, 1, 't', "500");
+    do_it(h, 2, 't', "200");
+    do_it(h, 3, 't', "300");
+    do_it(h, 3, 'x', "");
+    do_it(h, 4, 't', "900");
+    cr_assert_eq(weir_harness_set_time(h, 199), WEIR_OK);
+    cr_assert_eq(weir_harness_output_count(h, 0), 0u);
+    cr_assert_eq(weir_harness_set_time(h, 600), WEIR_OK);
+    cr_assert_eq(weir_harness_output_count(h, 0), 2u);
+    struct weir_bytes first = weir_harness_output(h, 0, 0);
+    cr_assert_eq(strncmp(first.data, "timer 3 of 2 at 200, now ", 25), 0, "%.*s", (int)first.size_bytes, (const char *)first.data);
+    do_it(h, 4, 't', "700"); /* moved */
+    cr_assert_eq(weir_harness_set_time(h, 2000), WEIR_OK);
+    cr_assert_eq(weir_harness_output_count(h, 0), 3u, "it fires once, at its new time");
+    cr_assert_eq(weir_harness_set_time(h, 5000), WEIR_OK);
+    cr_assert_eq(weir_harness_output_count(h, 0), 3u);
+    weir_harness_free(h);
+}
+
+Test(harness, a_failure_is_reported_in_the_operators_words)
+{
+    struct weir_harness *h = make();
+    cr_assert_eq(feed(h, 1, '?', ""), WEIR_EUSER);
+    cr_assert_not_null(strstr(weir_harness_error(h)->text, "what is '?'?"), "%s", weir_harness_error(h)->text);
+    weir_harness_free(h);
+}
+
+Test(harness, wrong_calls_are_refused)
+{
+    struct weir_harness *h = make();
+    cr_assert_eq(feed(h, 1, 'i', ""), WEIR_EINVAL, "a value is no list");
+    cr_assert_gt(strlen(weir_harness_error(h)->text), 0u);
+    cr_assert_eq(feed(h, 1, 'p', ""), WEIR_EINVAL, "it has no port 2");
+    cr_assert_lt(weir_harness_feed(h, 0, "short", 5), 0, "too short for its key");
+    cr_assert_lt(weir_harness_key_by(h, 0, 8), 0, "too late for a key");
+    weir_harness_free(h);
+    h = weir_harness_new(&op, NULL);
+    cr_assert_lt(weir_harness_key_by(h, 0, 0), 0);
+    cr_assert_lt(feed(h, 1, 'c', ""), 0, "per-key state without a key");
+    weir_harness_free(h);
+}
+
+Test(harness, the_end_is_told_once_and_may_emit)
+{
+    struct weir_harness *h = make();
+    uint64_t total;
+    do_it(h, 1, 'c', "");
+    do_it(h, 2, 'c', "");
+    cr_assert_eq(weir_harness_end(h), WEIR_OK, "%s", weir_harness_error(h)->text);
+    cr_assert_eq(weir_harness_output_count(h, 1), 1u);
+    memcpy(&total, weir_harness_output(h, 1, 0).data, sizeof total);
+    cr_assert_eq(total, 2u);
+    weir_harness_free(h);
+}
+
+/* ---- snapshots ---- */
+
+static void live_a_little(struct weir_harness *h, uint64_t keys)
+{
+    char text[32];
+    for (uint64_t key = 0; key < keys; key++)
+        for (unsigned i = 0; i <= key % 5; i++) {
+            snprintf(text, sizeof text, "%llu-%u", (unsigned long long)key, i);
+            do_it(h, key, 'c', "");
+            do_it(h, key, 'l', text);
+            do_it(h, key, 'm', text);
+            do_it(h, key, 'n', text);
+        }
+}
+
+Test(harness, a_restored_operator_has_the_state_of_the_snapshot)
+{
+    struct weir_harness *h = make();
+    void *bytes;
+    size_t size_bytes;
+    live_a_little(h, 100);
+    do_it(h, 7, 't', "1000");
+    cr_assert_eq(weir_harness_snapshot(h, &bytes, &size_bytes), WEIR_OK, "%s", weir_harness_error(h)->text);
+    live_a_little(h, 200);
+    do_it(h, 3, 'C', "");
+    assert_state(h, 3, "0 '' [] 0:0");
+    int opened = opened_count, closed = closed_count;
+    cr_assert_eq(weir_harness_restore(h, bytes, size_bytes), WEIR_OK, "%s", weir_harness_error(h)->text);
+    cr_assert_eq(closed_count, closed + 1);
+    cr_assert_eq(opened_count, opened + 1);
+    assert_state(h, 3, "4 '3-3' [3-0 3-1 3-2 3-3 ] 4:4");
+    assert_state(h, 150, "0 '' [] 0:0");
+    weir_harness_drop_output(h);
+    cr_assert_eq(weir_harness_set_time(h, 1000), WEIR_OK);
+    cr_assert_eq(weir_harness_output_count(h, 0), 1u, "its timer is restored, and fires");
+    free(bytes);
+    weir_harness_free(h);
+}
+
+Test(harness, a_snapshot_goes_into_another_harness)
+{
+    struct weir_harness *a = make(), *b = make();
+    void *bytes;
+    size_t size_bytes;
+    live_a_little(a, 50);
+    cr_assert_eq(weir_harness_snapshot(a, &bytes, &size_bytes), WEIR_OK);
+    weir_harness_free(a);
+    cr_assert_eq(weir_harness_restore(b, bytes, size_bytes), WEIR_OK, "%s", weir_harness_error(b)->text);
+    assert_state(b, 9, "5 '9-4' [9-0 9-1 9-2 9-3 9-4 ] 5:5");
+    free(bytes);
+    weir_harness_free(b);
+}
+
+Test(harness, the_same_calls_give_the_same_snapshot)
+{
+    struct weir_harness *a = make(), *b = make();
+    void *bytes_a, *bytes_b;
+    size_t size_a, size_b;
+    live_a_little(a, 50);
+    live_a_little(b, 50);
+    cr_assert_eq(weir_harness_snapshot(a, &bytes_a, &size_a), WEIR_OK);
+    cr_assert_eq(weir_harness_snapshot(b, &bytes_b, &size_b), WEIR_OK);
+    cr_assert(size_a == size_b && memcmp(bytes_a, bytes_b, size_a) == 0);
+    do_it(b, 1, 'c', "");
+    free(bytes_b);
+    cr_assert_eq(weir_harness_snapshot(b, &bytes_b, &size_b), WEIR_OK);
+    cr_assert(size_a != size_b || memcmp(bytes_a, bytes_b, size_a) != 0, "another state, another snapshot");
+    free(bytes_a);
+    free(bytes_b);
+    weir_harness_free(a);
+    weir_harness_free(b);
+}
+
+Test(harness, an_operator_goes_on_after_a_snapshot_as_if_there_had_been_none)
+{
+    struct weir_harness *h = make();
+    for (unsigned i = 0; i < 20; i++) {
+        void *bytes;
+        size_t size_bytes;
+        do_it(h, 1, 'c', "");
+        cr_assert_eq(weir_harness_snapshot(h, &bytes, &size_bytes), WEIR_OK);
+        free(bytes);
+    }
+    assert_state(h, 1, "20 '' [] 0:0");
+    weir_harness_free(h);
+}
+
+Test(harness, bytes_that_are_no_snapshot_are_refused)
+{
+    struct weir_harness *h = make();
+    void *bytes;
+    size_t size_bytes;
+    live_a_little(h, 10);
+    cr_assert_eq(weir_harness_snapshot(h, &bytes, &size_bytes), WEIR_OK);
+    cr_assert_lt(weir_harness_restore(h, "nonsense, but long enough", 25), 0);
+    cr_assert_lt(weir_harness_restore(h, bytes, 10), 0);
+    cr_assert_lt(weir_harness_restore(h, bytes, size_bytes - 1), 0, "cut short");
+    cr_assert_lt(weir_harness_restore(h, NULL, 0), 0);
+    cr_assert_eq(weir_harness_restore(h, bytes, size_bytes), WEIR_OK, "and a sound one is still taken: %s", weir_harness_error(h)->text);
+    assert_state(h, 4, "5 '4-4' [4-0 4-1 4-2 4-3 4-4 ] 5:5");
+    free(bytes);
+    weir_harness_free(h);
+}
+
+/* ---- not keyed, and batches ---- */
+
+static const struct weir_state sum_states[] = {{"sum", WEIR_VALUE, WEIR_PER_OPERATOR, 8, 0}};
+static int on_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    uint64_t *sum = weir_value(ctx, 0), value;
+    if (sum == NULL)
+        return fail_of(ctx);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&value, records[i].data, sizeof value);
+        *sum += value;
+    }
+    value = *sum;
+    return weir_emit(ctx, 0, &value, sizeof value);
+}
+static const struct weir_operator sum_op = {.type = "sum", .states = sum_states, .state_count = 1, .on_batch = on_batch};
+
+Test(harness, an_operator_without_a_key_may_take_batches)
+{
+    struct weir_harness *h = weir_harness_new(&sum_op, NULL);
+    uint64_t value, sum = 0;
+    for (value = 1; value <= 100; value++)
+        cr_assert_eq(weir_harness_feed(h, 0, &value, sizeof value), WEIR_OK, "%s", weir_harness_error(h)->text);
+    size_t count = weir_harness_output_count(h, 0);
+    cr_assert_gt(count, 0u);
+    memcpy(&sum, weir_harness_output(h, 0, count - 1).data, sizeof sum);
+    cr_assert_eq(sum, 5050u);
+    weir_harness_free(h);
+}
+
+static int key_of_text(const struct weir_record *record, void *scratch, struct weir_bytes *ret_key)
+{
+    const struct order *order = record->data;
+    memcpy(scratch, &order->key, 8);
+    *ret_key = (struct weir_bytes){scratch, order->what == 'z' ? 0 : 8};
+    return WEIR_OK;
+}
+
+Test(harness, a_key_function_may_use_its_scratch_and_must_yield_a_key)
+{
+    struct weir_harness *h = weir_harness_new(&op, NULL);
+    cr_assert_eq(weir_harness_key_by_fn(h, key_of_text), WEIR_OK);
+    do_it(h, 5, 'c', "");
+    do_it(h, 6, 'c', "");
+    do_it(h, 5, 'c', "");
+    assert_state(h, 5, "2 '' [] 0:0");
+    cr_assert_lt(feed(h, 5, 'z', ""), 0);
+    cr_assert_not_null(strstr(weir_harness_error(h)->text, "no key"), "%s", weir_harness_error(h)->text);
+    weir_harness_free(h);
+}
+
+Test(harness, freeing_nothing_is_nothing) { weir_harness_free(NULL); }
