@@ -23,7 +23,17 @@ static void end(void) { scenario_end(&s); }
 TestSuite(resources, .init = begin, .fini = end, .timeout = 120);
 
 #define ENDLESS "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms"
-#define TEST_UID 54321 /* nobody's: its processes are this test's alone */
+/* Nobody's user, and another one for each test: its processes are that test's alone. */
+static uid_t test_uid(void) { return 40000 + (uid_t)getpid() % 20000; }
+
+/* A test that is skipped does not come to its end. */
+static void skip(const char *why)
+{
+    char reason[256];
+    snprintf(reason, sizeof reason, "%s\n", why);
+    scenario_end(&s);
+    cr_skip("%s", reason);
+}
 
 static void assert_keyed_output(void)
 {
@@ -40,17 +50,17 @@ static void become_limited(rlim_t processes)
 {
     char path[2 * PATH_BYTES];
     if (geteuid() != 0)
-        cr_skip("only root can become another user, whose number of processes is limited\n");
-    s.uid = TEST_UID;
+        skip("only root can become another user, whose number of processes is limited");
+    s.uid = test_uid();
     s.limit = processes == RLIM_INFINITY ? -1 : RLIMIT_NPROC;
     s.limit_value = processes;
     snprintf(path, sizeof path, "%s/run", s.root);
-    cr_assert_eq(chown(s.root, TEST_UID, TEST_UID), 0);
-    cr_assert_eq(chown(path, TEST_UID, TEST_UID), 0);
+    cr_assert_eq(chown(s.root, s.uid, s.uid), 0);
+    cr_assert_eq(chown(path, s.uid, s.uid), 0);
     struct process *probe = start_job(&s, "--help");
     s.process_count--;
     if (end_of(&s, probe) != 0)
-        cr_skip("another user cannot reach the build directory: %s\n", s.err);
+        skip("another user cannot reach the build directory");
     s.process_count = 0;
 }
 
@@ -74,7 +84,7 @@ static pid_t start_placeholder(void)
     cr_assert_geq(pid, 0);
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (setuid(TEST_UID) != 0)
+        if (setuid(s.uid) != 0)
             _exit(1);
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* setuid clears it */
         for (;;)
@@ -161,7 +171,7 @@ static void make_room(const char *directory, const char *name)
 Test(resources, a_full_checkpoint_disk_aborts_checkpoints_until_there_is_room_again)
 {
     if (!mount_small_disk(s.directory, 8 << 20))
-        cr_skip("needs to mount a small disk, as root\n");
+        skip("needs to mount a small disk, as root");
     struct process *job = start_job(&s, ENDLESS " --checkpoint-tolerated-failures unlimited");
     await_events(&s, "checkpoint_completed", 3);
     fill_up(s.directory, "ballast");
@@ -189,7 +199,7 @@ Test(resources, a_full_checkpoint_disk_aborts_checkpoints_until_there_is_room_ag
 Test(resources, a_full_checkpoint_disk_fails_the_job_where_failures_are_not_tolerated)
 {
     if (!mount_small_disk(s.directory, 8 << 20))
-        cr_skip("needs to mount a small disk, as root\n");
+        skip("needs to mount a small disk, as root");
     struct process *job = start_job(&s, ENDLESS " --checkpoint-tolerated-failures 2");
     await_events(&s, "checkpoint_completed", 3);
     fill_up(s.directory, "ballast");
@@ -206,7 +216,7 @@ Test(resources, a_full_checkpoint_disk_fails_the_job_where_failures_are_not_tole
 Test(resources, a_full_output_disk_stalls_or_fails_the_job_but_shows_no_partial_output)
 {
     if (!mount_small_disk(s.output, 1 << 20))
-        cr_skip("needs to mount a small disk, as root\n");
+        skip("needs to mount a small disk, as root");
     struct process *job = start_job(&s, ENDLESS " --restart fixed-delay --restart-attempts 1000 --restart-delay 20ms");
     await_output(&s, 100);
     fill_up(s.output, ".ballast");
