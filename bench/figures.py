@@ -15,15 +15,15 @@ MIB = 1048576
 # ------------------------------------------------------------------------------------------------- ring ---------
 
 
-def ring_stream(context, size, batch, count, bar):
+def ring_stream(context, size, batch, count, bar, ring_kib=1024):
     """Two pinned processes, one ring; beside it bare slots without frames or checks, run for run."""
     program = context.program("ring_bench")
-    command = [program, "stream", str(size), str(batch), str(count)]
+    command = [program, "stream", str(size), str(batch), str(count), str(ring_kib)]
     ring, bare = [], []
     for _ in range(context.runs(7)):
         ring.append(float(output_of(command)))
         bare.append(float(output_of([program, "bare", *command[2:]])))
-    name = f"ring.{'batched' if batch > 1 else 'single'}.{size}"
+    name = f"ring.{'batched' if batch > 1 else 'single'}.{size}" + (f".{ring_kib // 1024}mib" if ring_kib != 1024 else "")
     return [Figure(name, ring, "M records/s", context.shown(command), compare=[("bare slots", percentile(bare, 0.5))], bar=bar)]
 
 
@@ -37,6 +37,12 @@ def ring_trip(context):
         Figure("ring.trip.p50", [row[2] for row in rows], "ns", shown, compare=[("one bare line", one), ("two bare lines", two)]),
         Figure("ring.trip.ratio", ratios, "x one bare line", shown, bar=("<=", 2)),
     ]
+
+
+def ring_parked(context):
+    command = [context.program("ring_bench"), "parked", "20000"]
+    times = [float(output_of(command)) / 1000 for _ in range(context.runs(5))]
+    return [Figure("ring.parked.p50", times, "us", context.shown(command))]
 
 
 # ------------------------------------------------------------------------------------------------- keyed --------
@@ -205,7 +211,7 @@ def snapshot(context):
 
 # ------------------------------------------------------------------------------------------------- recovery -----
 
-KILLS = int(os.environ.get("KILLS_TMP", "40"))
+KILLS = 40
 
 
 def kill_once(job, probe, generation):
@@ -288,12 +294,15 @@ def idle(context):
 
 # name: (function, what it measures)
 FIGURES = {
-    "ring.batched": (lambda c: ring_stream(c, 64, 32, 100_000_000, (">=", 150)), "64-byte records, 32 a publish"),
-    "ring.single": (lambda c: ring_stream(c, 64, 1, 10_000_000, (">=", 20)), "64-byte records, one a publish"),
+    "ring.batched": (lambda c: ring_stream(c, 64, 32, 100_000_000, (">=", 150)) +
+                     ring_stream(c, 64, 32, 100_000_000, (">=", 150), 4096), "64-byte records, 32 a publish; ring of 1 MiB and of 4 MiB"),
+    "ring.single": (lambda c: ring_stream(c, 64, 1, 10_000_000, (">=", 20)) +
+                    ring_stream(c, 64, 1, 10_000_000, (">=", 20), 4096), "64-byte records, one a publish; ring of 1 MiB and of 4 MiB"),
     "ring.sizes": (lambda c: [f for size, batched in ((16, 100_000_000), (256, 20_000_000), (1024, 10_000_000))
                               for batch, count in ((32, batched), (1, batched // 10))
                               for f in ring_stream(c, size, batch, count, None)], "16, 256 and 1,024 bytes, both ways"),
     "ring.trip": (ring_trip, "round trip of a 64-byte record over two rings, busy-polling"),
+    "ring.parked": (ring_parked, "the same, both sides asleep in between"),
     "keyed.1k": (lambda c: keyed(c, 1_000, "1k", 38), "source, keyed count, sink: 1,000 keys"),
     "keyed.1m": (lambda c: keyed(c, 1_000_000, "1m", 20), "the same, 1,000,000 keys"),
     "keyed.10m": (lambda c: keyed(c, 10_000_000, "10m", 9), "the same, 10,000,000 keys"),

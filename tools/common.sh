@@ -19,20 +19,9 @@ fail() {
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# as_root COMMAND...: as it is for root, else through sudo.
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        fail "installing packages takes root, and there is no sudo. As root: apt-get install ${missing[*]}"
-    fi
-}
-
 # need_packages PACKAGE...: installs those that are missing. Touches no network when there is nothing to install.
 need_packages() {
-    local missing=() package
+    local missing=() package prefix=()
     if ! command -v dpkg-query >/dev/null; then
         note "This is not Debian: nothing is installed. Needed, by Debian's names: $*"
         return
@@ -41,9 +30,15 @@ need_packages() {
         is_installed "$package" || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null ||
+            fail "installing packages takes root, and there is no sudo. As root: apt-get install ${missing[*]}"
+        prefix=(sudo)
+        sudo -v || fail "sudo was refused. As root: apt-get install ${missing[*]}"
+    fi
     say "Installing ${missing[*]}"
-    quietly "apt-get update" as_root apt-get -q update
-    quietly "apt-get install" as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
+    quietly "apt-get update" "${prefix[@]}" apt-get -q update
+    quietly "apt-get install" "${prefix[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
         "${missing[@]}"
 }
 

@@ -18,6 +18,9 @@ import oracle
 
 DEADLINE_S = 120.0
 Process = collections.namedtuple("Process", "pid name state session")
+# What a task may die of without being killed: recovered from, and so not to be seen in the output.
+OWN_FAULTS = re.compile(r".*(?:AddressSanitizer|LeakSanitizer|runtime error:|check failed|assertion|killed by signal (?!9\b)\d|"
+                        r"exited with status).*", re.I)
 ROW_COLUMNS = ("kind", "source", "sequence", "key", "count", "sum", "extra", "last")
 
 
@@ -279,6 +282,9 @@ class Job:
     def check_end(self):
         """The output is right and nothing is left, at the latest after the next start, which must change nothing else."""
         self.compare()
+        faults = OWN_FAULTS.findall(self.log())
+        if faults and not any(setting.startswith("fault=") for setting in self.settings):
+            raise Failure(f"the output is right, but a process failed by itself: {faults[:3]}")
         if not self.leftovers():
             return
         self.setting.count("cleaned by the next start", 1)

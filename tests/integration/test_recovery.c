@@ -170,10 +170,10 @@ Test(recovery, each_task_may_be_killed_by_the_command_and_the_output_is_exact)
         await_output(&s, output_count(s.output) + 100);
     }
     stop_job(&s, job);
-    struct lines expected = {0};
-    for (uint64_t i = 0; i < output_count(s.output); i++)
+    struct lines expected = {0}, got = output_lines(s.output);
+    for (uint64_t i = 0; i < got.count; i++)
         lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, i % 17, i / 17 + 1, i);
-    assert_same_lines(&expected, output_lines(s.output));
+    assert_same_lines(&expected, got);
 }
 
 Test(recovery, a_coordinator_that_is_killed_does_not_stop_the_data)
