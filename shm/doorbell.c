@@ -2,24 +2,9 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-bool doorbell_can_fence_for_ringers(void)
-{
-    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
-}
-
-void doorbell_prepare(struct doorbell *bell, enum doorbell_state how)
-{
-    atomic_store_explicit(&bell->state, (uint32_t)how, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in doorbell_ring() */
-    /* Pairs with the compiler's barrier in ring_fence(). Where it is refused, rings were made to fence by themselves. */
-    long result = syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
-    (void)result;
-}
 
 void doorbell_ring(struct doorbell *bell, int event_fd)
 {

@@ -6,10 +6,6 @@
  * side sees what the other did, so no wake-up is lost (Dekker's argument; futex(2)). An owner that must also wait for file
  * descriptors prepares with DOORBELL_POLLING and polls the eventfd that ringers then write.
  *
- * The sleeper's fence is the expensive one: it makes a full fence happen in all running processes that asked for it as well
- * (membarrier(2), global expedited). So whoever makes the thing true may look for sleepers without a fence of its own, as rings do; the
- * sleeper pays a microsecond or a few, the data path nothing. (Asymmetric Dekker synchronisation: D. Dice, H. Huang, M. Yang, 2001.)
- *
  * A ringer that dies between the store and the wake is covered by the owner's bounded wait, and by the launcher, which
  * rings everyone whenever a process has died.
  */
@@ -25,14 +21,12 @@ enum doorbell_state { DOORBELL_AWAKE, DOORBELL_SLEEPING, DOORBELL_POLLING };
 /* Any process. Makes a system call only when the owner sleeps. event_fd: written where the owner polls; -1 if it never does. */
 void doorbell_ring(struct doorbell *bell, int event_fd);
 
-/* Registers this process (a fork has to do it again; twice does no harm), and returns whether sleepers' fences reach it: false on
- * kernels without membarrier(2), or where it is refused. A process that later forbids itself the call (seccomp) may sleep to the
- * end of its bounded wait. */
-bool doorbell_can_fence_for_ringers(void);
-
-/* Owner only. Whoever publishes after it sees what the owner asked for before it (data_wanted, space_wanted); the owner sees
- * what was published before. Makes one system call. */
-void doorbell_prepare(struct doorbell *bell, enum doorbell_state how);
+/* Owner only. */
+static inline void doorbell_prepare(struct doorbell *bell, enum doorbell_state how)
+{
+    atomic_store_explicit(&bell->state, (uint32_t)how, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in doorbell_ring() */
+}
 
 static inline void doorbell_cancel(struct doorbell *bell)
 {

@@ -31,10 +31,7 @@ struct ring_shared {
     uint64_t magic;          /* launcher, once */
     uint64_t capacity_bytes; /* launcher, once; a power of two */
     _Atomic uint32_t poisoned; /* either side: the bytes in the ring break the rules, nobody goes on */
-    /* Launcher, once: sleepers fence for both sides (doorbell_can_fence_for_ringers()), so publishing and releasing need no fence. A
-     * wrong value costs a wake-up. */
-    uint32_t sleepers_fence;
-    uint32_t reserved0[10];
+    uint32_t reserved0[11];
 
     /* Producer writes (release), consumer reads (acquire). Bytes below it are whole frames. Stale: the consumer sees less. */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t head;

@@ -7,14 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The control page of an empty ring, else zero. */
-static void describe(struct ring_shared *shared, uint64_t capacity_bytes)
-{
-    shared->capacity_bytes = capacity_bytes;
-    shared->sleepers_fence = doorbell_can_fence_for_ringers();
-    shared->magic = RING_MAGIC;
-}
-
 int ring_create(const char *name, uint64_t capacity_bytes, int *ret_fd, struct weir_error *err)
 {
     if (capacity_bytes < RING_BYTES_MIN || capacity_bytes > RING_BYTES_MAX || (capacity_bytes & (capacity_bytes - 1)) != 0)
@@ -30,7 +22,8 @@ int ring_create(const char *name, uint64_t capacity_bytes, int *ret_fd, struct w
         close(fd);
         return code;
     }
-    describe(shared, capacity_bytes);
+    shared->capacity_bytes = capacity_bytes;
+    shared->magic = RING_MAGIC;
     region_unmap(shared, SHM_PAGE_BYTES);
     *ret_fd = fd;
     return WEIR_OK;
@@ -65,7 +58,8 @@ int ring_reset(int fd, struct weir_error *err)
     if (code != WEIR_OK)
         return code;
     memset(shared, 0, sizeof *shared);
-    describe(shared, capacity_bytes);
+    shared->capacity_bytes = capacity_bytes;
+    shared->magic = RING_MAGIC;
     region_unmap(shared, SHM_PAGE_BYTES);
     return WEIR_OK;
 }
@@ -101,12 +95,9 @@ static int attach(int fd, struct ring_shared **ret_shared, uint64_t *ret_capacit
     uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
     bool sound = shared->magic == RING_MAGIC && shared->capacity_bytes == capacity_bytes && tail <= head &&
                  head - tail <= capacity_bytes && ((head | tail) & 7) == 0;
-    bool sleepers_fence = shared->sleepers_fence != 0;
     region_unmap(shared, SHM_PAGE_BYTES);
     if (!sound)
         return error_set(err, WEIR_ECORRUPT, "ring: its control page contradicts itself");
-    if (sleepers_fence && !doorbell_can_fence_for_ringers())
-        return error_set(err, WEIR_EUNSUPPORTED, "ring: membarrier(2) is refused to this process, but not to the one that made the ring");
     void *address;
     code = region_map_twice(fd, SHM_PAGE_BYTES, capacity_bytes, &address, err);
     if (code != WEIR_OK)
@@ -138,7 +129,6 @@ int ring_producer_attach(struct ring_producer *p, int fd, struct weir_error *err
         .head_published = head,
         .tail_cached = atomic_load_explicit(&shared->tail, memory_order_acquire),
         .record_count = atomic_load_explicit(&shared->records, memory_order_relaxed),
-        .sleepers_fence = shared->sleepers_fence != 0,
     };
     return WEIR_OK;
 }
@@ -159,7 +149,6 @@ int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err
         .tail = tail,
         .tail_released = tail,
         .head_cached = tail,
-        .sleepers_fence = shared->sleepers_fence != 0,
     };
     return WEIR_OK;
 }

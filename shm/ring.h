@@ -52,7 +52,6 @@ struct ring_producer {
     uint64_t head_published; /* what the consumer has been told */
     uint64_t tail_cached;    /* a lower bound of the consumer's tail */
     uint64_t record_count;   /* since attach */
-    bool sleepers_fence;     /* as in ring_shared */
 };
 
 struct ring_consumer {
@@ -63,7 +62,6 @@ struct ring_consumer {
     uint64_t tail;          /* behind the last frame peeked */
     uint64_t tail_released; /* what the producer has been told */
     uint64_t head_cached;   /* a lower bound of the producer's head */
-    bool sleepers_fence;    /* as in ring_shared */
 };
 
 /* The launcher's part: a memfd with an initialised control page. capacity_bytes: a power of two, RING_BYTES_MIN .. RING_BYTES_MAX. */
@@ -121,26 +119,15 @@ static inline void ring_push(struct ring_producer *p, uint32_t size_bytes, enum 
     p->record_count += kind == FRAME_RECORD;
 }
 
-/* Between moving a position and looking whether the other side sleeps. Where sleepers fence for both sides (see doorbell.h), it is
- * enough that the compiler keeps the order. Pairs with doorbell_prepare(). */
-static inline void ring_fence(bool sleepers_fence)
-{
-    if (__builtin_expect(sleepers_fence, 1))
-        atomic_signal_fence(memory_order_seq_cst);
-    else
-        atomic_thread_fence(memory_order_seq_cst);
-}
-
 /* Makes all pushed frames visible. Returns whether the consumer asked to be rung (then ring its doorbell). */
 static inline bool ring_publish(struct ring_producer *p)
 {
     if (p->head == p->head_published)
         return false;
     p->head_published = p->head;
-    /* The count first: the consumer takes the line away once it sees the head; it need not come back for the count. */
-    atomic_store_explicit(&p->shared->records, p->record_count, memory_order_relaxed);
     atomic_store_explicit(&p->shared->head, p->head, memory_order_release);
-    ring_fence(p->sleepers_fence); /* head before data_wanted */
+    atomic_store_explicit(&p->shared->records, p->record_count, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* head before data_wanted; pairs with doorbell_prepare() */
     if (__builtin_expect(atomic_load_explicit(&p->shared->data_wanted, memory_order_relaxed) == 0, 1))
         return false;
     return atomic_exchange_explicit(&p->shared->data_wanted, 0, memory_order_relaxed) != 0;
@@ -181,7 +168,7 @@ static inline bool ring_release(struct ring_consumer *c)
         return false;
     c->tail_released = c->tail;
     atomic_store_explicit(&c->shared->tail, c->tail, memory_order_release);
-    ring_fence(c->sleepers_fence); /* tail before space_wanted */
+    atomic_thread_fence(memory_order_seq_cst); /* tail before space_wanted; pairs with doorbell_prepare() */
     uint64_t wanted = atomic_load_explicit(&c->shared->space_wanted, memory_order_relaxed);
     if (__builtin_expect(wanted == 0 || c->tail < wanted, 1))
         return false;
