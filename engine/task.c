@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PARK_NS_MAX (100 * NS_PER_MS) /* the bound of any wait: a lost wake-up costs no more, and the heartbeat goes on */
+#define PARK_NS_MAX (500 * NS_PER_MS) /* the bound of any wait: a lost wake-up costs no more */
 
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged)
 {
@@ -235,6 +235,13 @@ static void park_polling(struct task *task, int wait_fd, int64_t timeout_ns)
     doorbell_cancel(&task->shared->bell);
 }
 
+/* The heartbeat goes on while a task is parked. */
+static int64_t longest_park_ns(const struct task *task)
+{
+    int64_t beat_ns = task->job->options->heartbeat_timeout_ns / 4;
+    return beat_ns > 0 && beat_ns < PARK_NS_MAX ? beat_ns : PARK_NS_MAX;
+}
+
 static int64_t spin_budget_ns(const struct task *task)
 {
     const struct job_options *options = task->job->options;
@@ -259,7 +266,7 @@ static bool spin(struct task *task)
         __builtin_ia32_pause();
         if (turn % 64 == 63) {
             int64_t spent_ns = clock_monotonic_ns() - begun_ns;
-            if (spent_ns > budget_ns || spent_ns > PARK_NS_MAX)
+            if (spent_ns > budget_ns || spent_ns > task->park_ns_max)
                 return budget_ns == INT64_MAX; /* busy polling: a turn of the loop, for the heartbeat, and on */
         }
     }
@@ -269,7 +276,7 @@ static void idle(struct task *task)
 {
     if (spin(task))
         return;
-    int64_t limit_ns = PARK_NS_MAX;
+    int64_t limit_ns = task->park_ns_max;
     struct weir_ctx *head = &task->ops[0];
     bool source_waits = task->has_source && !task->ended && !task->stopping;
     if (source_waits && head->wait_ms > 0)
@@ -294,7 +301,7 @@ static void wait_for_room(struct task *task)
     if (task_outputs_roomy(task) || is_called(task))
         doorbell_cancel(&shared->bell);
     else
-        doorbell_wait(&shared->bell, PARK_NS_MAX);
+        doorbell_wait(&shared->bell, task->park_ns_max);
     uint64_t blocked_ns = (uint64_t)(clock_monotonic_ns() - begun_ns);
     counter_add(&shared->counters.blocked_ns, blocked_ns);
     for (unsigned i = 0; i < task->out_count; i++) {
@@ -443,7 +450,7 @@ static void wait_for_start(struct task *task)
         if (atomic_load_explicit(&task->job->shared->run_state, memory_order_acquire) != RUN_STARTING)
             doorbell_cancel(&task->shared->bell);
         else
-            doorbell_wait(&task->shared->bell, PARK_NS_MAX);
+            doorbell_wait(&task->shared->bell, task->park_ns_max);
         atomic_fetch_add_explicit(&task->shared->heartbeat, 1, memory_order_relaxed);
     }
 }
@@ -467,6 +474,7 @@ _Noreturn void task_main(struct job *job, unsigned index)
     drop_other_memory(job, index);
     pin_to_cpu(task);
     task->spin_ns = spin_budget_ns(task);
+    task->park_ns_max = longest_park_ns(task);
     set_phase(task, TASK_STARTING);
     int64_t begun_ns = clock_monotonic_ns();
     struct weir_error err = {0};

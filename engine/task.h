@@ -142,6 +142,7 @@ struct task {
     bool end_forwarded;
     uint64_t turns;            /* of the loop */
     int64_t spin_ns;           /* before parking; INT64_MAX: for ever */
+    int64_t park_ns_max;
     bool cut_live;             /* the snapshot child may still read the frozen chunks */
     int dead_letter_fd;        /* -1: not open */
 };
