@@ -101,12 +101,24 @@ static void snapshot_failed(struct task *task, uint64_t checkpoint_id, const str
     job_wake(task->job->coordinator_fd);
 }
 
+static bool is_given_up(const struct task *task, uint64_t checkpoint_id)
+{
+    return atomic_load_explicit(&task->job->shared->checkpoint_aborted, memory_order_acquire) >= checkpoint_id;
+}
+
 static void start_snapshot(struct task *task, uint64_t checkpoint_id)
 {
     struct snapshot_slot *slot = &task->shared->snapshot;
     struct weir_error err = {0};
     atomic_store_explicit(&slot->child_pid, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING), memory_order_release);
+    /* Pairs with the fence in the coordinator's snapshots_in_progress(): either it sees RUNNING, and triggers no other checkpoint until
+     * the child is gone, or we see here that this one was given up, and start none. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (is_given_up(task, checkpoint_id)) {
+        snapshot_failed(task, checkpoint_id, &(struct weir_error){WEIR_ECANCELLED, "the checkpoint was given up"});
+        return;
+    }
     if (!task->has_state && task->shared->pending_count == 0) { /* nothing to write, nothing to persist */
         atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_DONE), memory_order_release);
         job_wake(task->job->coordinator_fd);
@@ -145,7 +157,9 @@ int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
     if (code < 0)
         return code;
     barrier_release_cut(task);
-    if (task->cut_live) /* the coordinator sees to it that this does not happen: it waits for every child of an aborted checkpoint */
+    if (is_given_up(task, checkpoint_id)) /* meanwhile: its barrier only keeps the order from here on */
+        log_line(LOG_DEBUG, "checkpoint %llu was given up before its barrier came here", (unsigned long long)checkpoint_id);
+    else if (task->cut_live) /* the coordinator sees to it that this does not happen: it waits for every child of an aborted checkpoint */
         log_line(LOG_WARNING, "checkpoint %llu: the previous snapshot is still being written; none is taken here",
                  (unsigned long long)checkpoint_id);
     else {

@@ -22,6 +22,7 @@ static uint64_t slot_word(const struct coordinator *c, unsigned i)
 
 static bool snapshots_in_progress(const struct coordinator *c)
 {
+    atomic_thread_fence(memory_order_seq_cst); /* checkpoint_aborted before the slots; pairs with start_snapshot() */
     for (unsigned i = 0; i < c->job->plan->task_count; i++)
         if (SNAPSHOT_STATUS(slot_word(c, i)) == SNAPSHOT_RUNNING)
             return true;

@@ -280,7 +280,6 @@ static void request_restart(struct coordinator *c)
 static void start_running(struct coordinator *c)
 {
     struct coordinator_shared *state = c->state;
-    state->recovery_state = RECOVERY_NONE;
     state->has_run = 1;
     int64_t now_ns = clock_monotonic_ns();
     uint64_t restored = atomic_load(&c->shared->restore_checkpoint);
@@ -289,6 +288,7 @@ static void start_running(struct coordinator *c)
     atomic_store_explicit(&c->shared->checkpoint_committed, restored, memory_order_relaxed);
     state->started_ns = now_ns; /* the next periodic checkpoint is due an interval from now */
     atomic_store_explicit(&c->shared->run_state, RUN_RUNNING, memory_order_release);
+    state->recovery_state = RECOVERY_NONE; /* last: a successor that finds STARTING does all of this again */
     job_ring_all_tasks(c->job);
     if (state->death_noticed_ns == 0)
         return;
@@ -338,7 +338,8 @@ int64_t recovery_tick(struct coordinator *c)
         return c->now_ns;
     case RECOVERY_STARTING:
         note_deaths(c);
-        if (state->recovery_state == RECOVERY_STARTING && all_tasks_in_phase(c, TASK_READY))
+        if (state->recovery_state == RECOVERY_STARTING &&
+            (all_tasks_in_phase(c, TASK_READY) || atomic_load_explicit(&c->shared->run_state, memory_order_acquire) == RUN_RUNNING))
             start_running(c);
         return state->recovery_state == RECOVERY_STARTING ? INT64_MAX : c->now_ns;
     }
