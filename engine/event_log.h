@@ -32,15 +32,11 @@
     X(CHECKPOINT_COMPLETED, "checkpoint_completed", "committed: checkpoint, duration_ms, bytes")                       \
     X(CHECKPOINT_ABORTED, "checkpoint_aborted", "given up and cleaned up: checkpoint, reason, failures")               \
     X(CHECKPOINT_SKIPPED_DAMAGED, "checkpoint_skipped_damaged", "not restored from: checkpoint, file, offset, reason") \
-    X(CHECKPOINT_DELETED, "checkpoint_deleted", "no longer retained: checkpoint")                                      \
-    X(SINK_COMMITTED, "sink_committed", "a sink made its output visible: checkpoint, task")                            \
     X(PROCESS_DIED, "process_died", "a process ended before its time: role, task, pid, signal or exit")                \
     X(TASK_HUNG, "task_hung", "no heartbeat for too long, killed: task, pid, silent_ms")                               \
-    X(TASK_STARTED, "task_started", "a task's process began: task, pid, generation")                                   \
     X(RECOVERY_STARTED, "recovery_started", "the job goes back: generation, cause, attempt")                           \
     X(RECOVERY_FINISHED, "recovery_finished", "records flow again: generation, checkpoint, duration_ns")               \
-    X(POISON_RECORD, "poison_record", "a record that fails every time: task, operator, position, attempts, bytes, action") \
-    X(WARNING, "warning", "something the user should know: text")
+    X(POISON_RECORD, "poison_record", "a record that fails every time: task, operator, position, attempts, bytes, action")
 
 enum event_kind {
 #define EVENT_ENUM(id, name, help) EVENT_##id,

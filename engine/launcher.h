@@ -12,7 +12,7 @@ int job_set_up(struct job *job, const struct weir_job *graph, const struct job_o
 void job_tear_down(struct job *job);
 /* Rings empty, doorbells awake, tasks' slots clean: before (re-)forking, while no task lives. */
 int job_reset_tasks(struct job *job, struct weir_error *err);
-/* Chooses what the first start restores, checks that it fits this job, and sets the first ids (first_start.c). */
+/* Chooses what the first start restores, checks that it fits this job, and sets the first ids (setup.c). */
 int job_choose_start(struct job *job, struct weir_error *err);
 
 /* Sets the generation to the one after the last that ran in this directory, at least to `at_least`, and notes it in the LOCK file:

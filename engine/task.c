@@ -113,7 +113,7 @@ static void describe_channels(struct task *task)
             continue;
         bool keyed = edge->partition == PARTITION_HASH;
         task->channels[task->channel_count++] =
-            (struct task_channel){.input = edge->to_input, .keyed = keyed, .key = keyed ? &edge->key : NULL};
+            (struct task_channel){.input = edge->to_input, .keyed = keyed};
     }
 }
 

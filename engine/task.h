@@ -84,7 +84,6 @@ struct task_output {
 struct task_channel {
     uint16_t input;
     bool keyed;
-    const struct key_spec *key;
 };
 
 struct task {

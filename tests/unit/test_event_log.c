@@ -223,7 +223,7 @@ Test(event_log, several_processes_write_whole_lines_through_rotations)
             int code = event_log_open(&own, directory_fd, NULL);
             own.file_bytes_max = 64 << 10;
             for (int i = 0; i < EACH && code == WEIR_OK; i++)
-                code = event_log_append(&own, EVENT_WARNING, json_pack("{s:i}", "checkpoint", writer * EACH + i));
+                code = event_log_append(&own, EVENT_TASK_HUNG, json_pack("{s:i}", "checkpoint", writer * EACH + i));
             _exit(code == WEIR_OK ? 0 : 1);
         }
     for (int writer = 0; writer < WRITERS; writer++) {
@@ -262,22 +262,22 @@ Test(event_log, an_event_that_is_too_long_is_written_without_its_fields)
 
 Test(event_log, fields_cannot_replace_time_and_event)
 {
-    cr_assert_eq(event_log_append(&events, EVENT_WARNING, json_pack("{s:s, s:s}", "event", "job_failed", "time", "never")), WEIR_OK);
+    cr_assert_eq(event_log_append(&events, EVENT_TASK_HUNG, json_pack("{s:s, s:s}", "event", "job_failed", "time", "never")), WEIR_OK);
     struct event_reader *reader = reader_of(NULL);
     json_t *event = NULL;
     cr_assert_eq(event_reader_next(reader, &event, &failure), WEIR_OK);
-    cr_assert_str_eq(json_string_value(json_object_get(event, "event")), "warning");
+    cr_assert_str_eq(json_string_value(json_object_get(event, "event")), "task_hung");
     json_decref(event);
     event_reader_close(reader);
 }
 
 Test(event_log, the_filter_takes_name_and_time)
 {
-    write_raw("events.jsonl", "{\"time\":\"2026-01-31T12:00:00.000Z\",\"event\":\"warning\",\"checkpoint\":1}\n"
-                              "{\"time\":\"2026-01-31T12:00:01.500Z\",\"event\":\"warning\",\"checkpoint\":2}\n"
+    write_raw("events.jsonl", "{\"time\":\"2026-01-31T12:00:00.000Z\",\"event\":\"task_hung\",\"checkpoint\":1}\n"
+                              "{\"time\":\"2026-01-31T12:00:01.500Z\",\"event\":\"task_hung\",\"checkpoint\":2}\n"
                               "{\"time\":\"2026-01-31T12:00:02.000Z\",\"event\":\"job_started\",\"checkpoint\":3}\n"
-                              "{\"time\":\"2026-01-31T12:00:03.000Z\",\"event\":\"warning\",\"checkpoint\":4}\n");
-    struct event_filter filter = {.event = "warning"};
+                              "{\"time\":\"2026-01-31T12:00:03.000Z\",\"event\":\"task_hung\",\"checkpoint\":4}\n");
+    struct event_filter filter = {.event = "task_hung"};
     cr_assert_eq(event_time_parse("2026-01-31T12:00:01.5Z", &filter.since_ms, NULL), WEIR_EINVAL, "milliseconds have three digits");
     cr_assert_eq(event_time_parse("2026-01-31T12:00:01.500Z", &filter.since_ms, NULL), WEIR_OK);
     struct event_reader *reader = reader_of(&filter);
@@ -310,7 +310,7 @@ Test(event_log, what_is_no_regular_file_is_refused)
 Test(event_log, a_log_that_is_not_open_drops_events)
 {
     struct event_log none = {.fd = -1, .directory_fd = -1};
-    cr_assert_eq(event_log_append(&none, EVENT_WARNING, json_pack("{s:i}", "checkpoint", 1)), WEIR_OK);
+    cr_assert_eq(event_log_append(&none, EVENT_TASK_HUNG, json_pack("{s:i}", "checkpoint", 1)), WEIR_OK);
 }
 
 Test(event_log, times_are_formatted_and_parsed_back)
