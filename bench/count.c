@@ -9,17 +9,20 @@ static const struct weir_state count_states[] = {
     {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = sizeof(struct count_state)},
 };
 
-static int count_on_record(struct weir_ctx *ctx, const struct weir_record *record)
+static int count_on_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
-    const struct bid *bid = record->data;
-    struct count_state *state = weir_value(ctx, 0);
-    if (state == NULL)
-        return WEIR_ELIMIT;
-    state->count++;
-    if (bid->price > state->price_max)
-        state->price_max = bid->price;
-    struct count_update update = {bid->auction, state->count, state->price_max, bid->sequence};
-    return weir_emit(ctx, 0, &update, sizeof update);
+    void *states[WEIR_BATCH_RECORDS_MAX];
+    struct count_update updates[WEIR_BATCH_RECORDS_MAX];
+    int code = weir_values(ctx, 0, records, count, states);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        const struct bid *bid = records[i].data;
+        struct count_state *state = states[i];
+        state->count++;
+        if (bid->price > state->price_max)
+            state->price_max = bid->price;
+        updates[i] = (struct count_update){bid->auction, state->count, state->price_max, bid->sequence};
+    }
+    return code == WEIR_OK ? weir_emit_batch(ctx, 0, updates, sizeof updates[0], count) : code;
 }
 
 static const struct weir_field count_fields[] = {
@@ -36,5 +39,5 @@ const struct weir_operator count_operator = {
     .states = count_states,
     .state_count = 1,
     .output_layout = &count_layout,
-    .on_record = count_on_record,
+    .on_batch = count_on_batch,
 };

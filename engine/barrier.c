@@ -156,6 +156,7 @@ int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
     int code = batch_commit(task);
     if (code < 0)
         return code;
+    batch_wake_readers(task, false); /* they need not wait for the fork */
     barrier_release_cut(task);
     if (is_given_up(task, checkpoint_id)) /* meanwhile: its barrier only keeps the order from here on */
         log_line(LOG_DEBUG, "checkpoint %llu was given up before its barrier came here", (unsigned long long)checkpoint_id);

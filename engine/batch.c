@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "engine/task.h"
 
 #include <string.h>
@@ -53,6 +54,31 @@ static void fill_record(struct task *task, struct commit_record *record)
         *pos++ = task->outs[i].ring.head;
 }
 
+/* A wake costs both sides microseconds: a task with more to do puts it off for so long, so that one serves several batches. */
+#define WAKE_DELAY_NS (100 * NS_PER_US)
+
+void batch_wake_readers(struct task *task, bool more_to_come)
+{
+    if (task->wake_due_since_ns == 0)
+        return;
+    if (more_to_come && clock_monotonic_ns() - task->wake_due_since_ns < WAKE_DELAY_NS)
+        return;
+    task->wake_due_since_ns = 0;
+    for (unsigned i = 0; i < task->out_count; i++) {
+        if (!task->outs[i].wake_due)
+            continue;
+        task->outs[i].wake_due = false;
+        job_ring_task(task->job, task->outs[i].to_task);
+    }
+}
+
+static void note_wake_due(struct task *task, struct task_output *out)
+{
+    out->wake_due = true;
+    if (task->wake_due_since_ns == 0)
+        task->wake_due_since_ns = clock_monotonic_ns();
+}
+
 /* Heads first: what the neighbours wait for; then tails. Idempotent: it publishes what the record says. */
 static void publish(struct task *task)
 {
@@ -60,7 +86,7 @@ static void publish(struct task *task)
         bool ring = ring_publish(&task->outs[i].ring);
         KILL_POINT(r4);
         if (ring)
-            job_ring_task(task->job, task->outs[i].to_task);
+            note_wake_due(task, &task->outs[i]);
         KILL_POINT(t6);
     }
     KILL_POINT(c2);

@@ -4,6 +4,7 @@
 #include "engine/task.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int no_state(struct weir_ctx *ctx, unsigned state)
@@ -19,6 +20,39 @@ void *weir_value(struct weir_ctx *ctx, unsigned state)
     }
     ctx->task->batch_open = true;
     return op_state_value(ctx->state, state, &ctx->error);
+}
+
+static int find_keys(struct weir_ctx *ctx, const struct weir_record *records, size_t count, struct weir_bytes *ret_keys, uint64_t *ret_hashes)
+{
+    int code = WEIR_OK;
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        const struct key_spec *key = ctx->input_keys[records[i].input];
+        if (__builtin_expect(key->fn != NULL && ctx->keys_scratch == NULL, 0)) {
+            ctx->keys_scratch = malloc((size_t)WEIR_BATCH_RECORDS_MAX * WEIR_KEY_BYTES_MAX);
+            if (ctx->keys_scratch == NULL)
+                return error_set(&ctx->error, WEIR_ENOMEM, "operator '%s': no memory for the keys of a batch", ctx->node->name);
+        }
+        ret_hashes[i] = records[i].key_hash;
+        code = key_extract(key, &records[i], key->fn != NULL ? ctx->keys_scratch + i * WEIR_KEY_BYTES_MAX : NULL, &ret_keys[i], &ctx->error);
+    }
+    return code;
+}
+
+int weir_values(struct weir_ctx *ctx, unsigned state, const struct weir_record *records, size_t count, void **ret_values)
+{
+    struct weir_bytes keys[WEIR_BATCH_RECORDS_MAX];
+    uint64_t hashes[WEIR_BATCH_RECORDS_MAX];
+    if (__builtin_expect(!ctx->keyed, 0))
+        return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': weir_values(), but its input is not keyed", ctx->node->name);
+    if (__builtin_expect(count > WEIR_BATCH_RECORDS_MAX, 0))
+        return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': weir_values() for %zu records; a batch has %d at most", ctx->node->name,
+                         count, WEIR_BATCH_RECORDS_MAX);
+    int code = find_keys(ctx, records, count, keys, hashes);
+    if (code != WEIR_OK)
+        return code;
+    ctx->task->batch_open = true;
+    ctx->batch_left_cold = 0;
+    return op_state_values(ctx->state, state, keys, hashes, count, ret_values, &ctx->error);
 }
 
 const void *weir_value_get(struct weir_ctx *ctx, unsigned state, size_t *ret_size_bytes)
@@ -145,6 +179,7 @@ int weir_select_key(struct weir_ctx *ctx, const struct weir_record *record)
 {
     if (!ctx->keyed)
         return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': weir_select_key(), but its input is not keyed", ctx->node->name);
+    ctx_prefetch_batch(ctx);
     return ctx_set_key(ctx, record);
 }
 

@@ -36,11 +36,13 @@ static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, stru
 {
     uint64_t count = 0;
     struct ring_frame frame = {0};
+    struct ring_consumer ring = in->ring; /* a copy, which the compiler keeps in registers */
     while (count < max) {
-        uint64_t pos = in->ring.tail;
-        int code = ring_peek(&in->ring, &frame);
+        uint64_t pos = ring.tail;
+        int code = ring_peek(&ring, &frame);
         if (code == WEIR_IDLE)
             break;
+        in->ring.tail = pos; /* for the error's text */
         if (__builtin_expect(code < 0, 0))
             return corrupt(task, in, "a damaged frame header");
         if (__builtin_expect(frame.kind != FRAME_RECORD, 0)) {
@@ -54,15 +56,8 @@ static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, stru
         task->record_pos[count] = pos;
         count++;
     }
+    in->ring = ring;
     return (int64_t)count;
-}
-
-static void prefetch_state(struct task *task, uint64_t count)
-{
-    uint64_t hashes[GULP_RECORDS_MAX];
-    for (uint64_t i = 0; i < count; i++)
-        hashes[i] = task->records[i].key_hash;
-    op_state_prefetch(task->ops[0].state, hashes, count);
 }
 
 static void note_in_progress(struct task *task, const struct task_input *in, uint64_t first, uint64_t count)
@@ -94,8 +89,6 @@ static int process_gulp(struct task *task, struct task_input *in, uint64_t count
     task->batch_open = true;
     task->records_in += count;
     task->batch_records += count;
-    if (head->keyed)
-        prefetch_state(task, count);
     KILL_POINT(c1);
     if (__builtin_expect(atomic_load_explicit(&task->job->shared->poison_row_count, memory_order_relaxed) > 0 ||
                              atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0,

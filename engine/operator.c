@@ -9,16 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int key_extract(const struct key_spec *key, const struct weir_record *record, void *scratch, struct weir_bytes *ret_key,
-                struct weir_error *err)
+int key_too_short(const struct key_spec *key, const struct weir_record *record, struct weir_error *err)
 {
-    if (key->fn == NULL) {
-        if (__builtin_expect((uint64_t)key->offset + key->size_bytes > record->size_bytes, 0))
-            return error_set(err, WEIR_EUSER, "a record of %u bytes is too short for its key at bytes %u to %u", record->size_bytes,
-                             key->offset, key->offset + key->size_bytes);
-        *ret_key = (struct weir_bytes){(const char *)record->data + key->offset, key->size_bytes};
-        return WEIR_OK;
-    }
+    return error_set(err, WEIR_EUSER, "a record of %u bytes is too short for its key at bytes %u to %u", record->size_bytes, key->offset,
+                     key->offset + key->size_bytes);
+}
+
+int key_call(const struct key_spec *key, const struct weir_record *record, void *scratch, struct weir_bytes *ret_key,
+             struct weir_error *err)
+{
     struct weir_bytes found = {NULL, 0};
     int code = key->fn(record, scratch, &found);
     if (code < 0)
@@ -135,6 +134,7 @@ void task_free_operators(struct task *task)
         free(ctx->self);
         free(ctx->scratch);
         free(ctx->key_scratch);
+        free(ctx->keys_scratch);
     }
     free(task->ops);
     task->ops = NULL;
@@ -224,9 +224,29 @@ void task_close_operators(struct task *task)
     }
 }
 
+/* The state of a whole batch, before the first record asks for its own. */
+static void prefetch_state(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    uint64_t hashes[WEIR_BATCH_RECORDS_MAX];
+    size_t hash_count = u64_min(count, WEIR_BATCH_RECORDS_MAX);
+    for (size_t i = 0; i < hash_count; i++)
+        hashes[i] = records[i].key_hash;
+    op_state_prefetch(ctx->state, hashes, hash_count);
+}
+
+void ctx_prefetch_batch(struct weir_ctx *ctx)
+{
+    if (ctx->batch_left_cold == 0)
+        return;
+    prefetch_state(ctx, ctx->batch, ctx->batch_left_cold);
+    ctx->batch_left_cold = 0;
+}
+
 static int process_one_by_one(struct weir_ctx *ctx, const struct weir_record *records, size_t count,
                               int (*callback)(struct weir_ctx *, const struct weir_record *))
 {
+    if (ctx->keyed && count > 1)
+        prefetch_state(ctx, records, count);
     for (size_t i = 0; i < count; i++) {
         int code = ctx->keyed ? ctx_set_key(ctx, &records[i]) : WEIR_OK;
         if (code == WEIR_OK)
@@ -262,6 +282,8 @@ int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t 
         int code = ctx_set_key(ctx, &records[0]);
         if (code < 0)
             return code;
+        ctx->batch = records;
+        ctx->batch_left_cold = count;
     }
     return process_at_once(ctx, records, count, op->on_batch);
 }

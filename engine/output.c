@@ -53,11 +53,16 @@ static void *claim_frame(struct weir_ctx *ctx, struct task_output *out, uint32_t
     return payload;
 }
 
+static inline void note_room(struct task *task, struct task_output *out)
+{
+    if (__builtin_expect(ring_free_bytes(&out->ring) < room_wanted(&out->ring), 0))
+        task->output_tight |= !ring_refresh_tail(&out->ring, room_wanted(&out->ring));
+}
+
 static inline void push_frame(struct task *task, struct task_output *out, uint32_t size_bytes, uint8_t channel)
 {
     ring_push(&out->ring, size_bytes, FRAME_RECORD, channel);
-    if (__builtin_expect(ring_free_bytes(&out->ring) < room_wanted(&out->ring), 0))
-        task->output_tight |= !ring_refresh_tail(&out->ring, room_wanted(&out->ring));
+    note_room(task, out);
 }
 
 /* hash: in front of the record, where the receiver is keyed. */
@@ -138,6 +143,87 @@ static int emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t si
     return code;
 }
 
+/* ---- several at once ---- */
+
+/* The ring that takes all records of a batch, with room for them; NULL: they go one by one. */
+static struct task_output *ring_for_all(struct weir_ctx *ctx, const struct target *target, uint64_t frame_bytes, size_t count)
+{
+    if (target->ring_count != 1 || !overflow_is_empty(&ctx->task->overflow))
+        return NULL;
+    struct task_output *out = &ctx->task->outs[target->rings[0]];
+    return ring_has_room(&out->ring, frame_bytes * count) ? out : NULL;
+}
+
+/* Behind it the ring is as after so many ring_push(). The copy of the handle is for the compiler, which then keeps it in registers. */
+static void push_all(struct task_output *out, uint8_t channel, const unsigned char *data, uint32_t size_bytes, size_t count)
+{
+    struct ring_producer ring = out->ring;
+    for (size_t i = 0; i < count; i++, data += size_bytes) {
+        KILL_POINT(r2);
+        copy_record(ring_next_payload(&ring), data, size_bytes);
+        KILL_POINT(r3);
+        ring_push(&ring, size_bytes, FRAME_RECORD, channel);
+    }
+    out->ring = ring;
+}
+
+static void push_all_keyed(struct task_output *out, uint8_t channel, const struct key_spec *key, const unsigned char *data,
+                           uint32_t size_bytes, size_t count)
+{
+    struct ring_producer ring = out->ring;
+    for (size_t i = 0; i < count; i++, data += size_bytes) {
+        uint64_t hash = key_hash(data + key->offset, key->size_bytes);
+        unsigned char *payload = ring_next_payload(&ring);
+        memcpy(payload, &hash, sizeof hash);
+        KILL_POINT(r2);
+        copy_record(payload + sizeof hash, data, size_bytes);
+        KILL_POINT(r3);
+        ring_push(&ring, size_bytes + (uint32_t)sizeof hash, FRAME_RECORD, channel);
+    }
+    out->ring = ring;
+}
+
+/* Whether the whole batch could go in one go. */
+static bool send_all(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes, size_t count)
+{
+    const struct key_spec *key = target->key;
+    if (target->kind != TARGET_RINGS || (key != NULL && (key->fn != NULL || (uint64_t)key->offset + key->size_bytes > size_bytes)))
+        return false;
+    size_t prefix = key != NULL ? sizeof(uint64_t) : 0;
+    struct task_output *out = ring_for_all(ctx, target, ring_frame_bytes((uint32_t)(size_bytes + prefix)), count);
+    if (out == NULL || size_bytes > record_limit(&out->ring))
+        return false;
+    if (key != NULL)
+        push_all_keyed(out, target->channel, key, data, (uint32_t)size_bytes, count);
+    else
+        push_all(out, target->channel, data, (uint32_t)size_bytes, count);
+    note_room(ctx->task, out);
+    ctx->task->records_out += count;
+    return true;
+}
+
+static int send_one_by_one(struct weir_ctx *ctx, struct target *target, unsigned port, const unsigned char *data, size_t size_bytes, size_t count)
+{
+    int code = WEIR_OK;
+    for (size_t i = 0; code >= 0 && i < count; i++)
+        code = send_to_target(ctx, target, port, data + i * size_bytes, size_bytes);
+    return code;
+}
+
+static int emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes, size_t count)
+{
+    struct output *output = &ctx->outputs[port];
+    ctx->task->batch_open = true;
+    ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE ? count : 0;
+    int code = WEIR_OK;
+    for (unsigned i = 0; code >= 0 && i < output->target_count; i++)
+        if (!send_all(ctx, &output->targets[i], data, size_bytes, count))
+            code = send_one_by_one(ctx, &output->targets[i], port, data, size_bytes, count);
+    return code;
+}
+
+/* ---- the functions of weir.h ---- */
+
 static int no_such_port(struct weir_ctx *ctx, unsigned port)
 {
     return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': emits to output %u; it declares %u", ctx->node->name, port,
@@ -152,6 +238,16 @@ int weir_emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t size
     if (__builtin_expect(size_bytes > WEIR_RECORD_BYTES_MAX, 0))
         return too_large(ctx, size_bytes, WEIR_RECORD_BYTES_MAX);
     return emit(ctx, port, data, size_bytes);
+}
+
+int weir_emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes, size_t count)
+{
+    ctx->reserved = NULL;
+    if (__builtin_expect(port >= ctx->node->output_count, 0))
+        return no_such_port(ctx, port);
+    if (__builtin_expect(size_bytes > WEIR_RECORD_BYTES_MAX, 0))
+        return too_large(ctx, size_bytes, WEIR_RECORD_BYTES_MAX);
+    return emit_batch(ctx, port, data, size_bytes, count);
 }
 
 static void *reserve_scratch(struct weir_ctx *ctx, size_t size_bytes)

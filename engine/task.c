@@ -414,6 +414,7 @@ static void loop(struct task *task)
         }
         if (result < 0)
             fail_with_code(task, result);
+        batch_wake_readers(task, result == WEIR_OK && !task->output_tight);
         barrier_release_cut(task);
         show_end(task);
         if (task->output_tight) {
@@ -426,6 +427,7 @@ static void loop(struct task *task)
             idle(task);
         }
     }
+    batch_wake_readers(task, false);
 }
 
 static _Noreturn void finish(struct task *task)

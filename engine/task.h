@@ -10,7 +10,7 @@
 #include "shm/ring.h"
 #include "state/op_state.h"
 
-#define GULP_RECORDS_MAX 64 /* frames decoded, prefetched and processed together */
+#define GULP_RECORDS_MAX WEIR_BATCH_RECORDS_MAX /* frames decoded, prefetched and processed together */
 
 struct task;
 struct weir_ctx;
@@ -58,6 +58,9 @@ struct weir_ctx {
     void *scratch;
     size_t scratch_bytes;
     unsigned char *key_scratch; /* WEIR_KEY_BYTES_MAX, for key functions */
+    const struct weir_record *batch; /* of the on_batch() that runs */
+    size_t batch_left_cold;      /* how many records it has; 0: their state was prefetched, or is looked for all at once */
+    unsigned char *keys_scratch; /* the same for each record of a batch; NULL before the first weir_values() that needs it */
     bool sink_dirty;            /* wrote since the last flush */
     /* weir_wait_fd(), weir_wait_ms() */
     int wait_fd;
@@ -78,6 +81,7 @@ struct task_output {
     struct ring_producer ring;
     unsigned ring_index;
     unsigned to_task;
+    bool wake_due; /* it asked to be woken, and was not yet */
 };
 
 /* An edge into the head, by channel. */
@@ -111,6 +115,7 @@ struct task {
     unsigned in_next; /* where the next turn begins: fairness */
     struct task_output *outs;
     unsigned out_count;
+    int64_t wake_due_since_ns; /* the first wake put off; 0: none */
     bool output_tight; /* a ring has little room left: end the batch and wait */
     struct task_channel channels[GRAPH_EDGES_MAX];
     unsigned channel_count;
@@ -156,13 +161,26 @@ int task_open_operators(struct task *task, const struct manifest_task *restored,
 void task_close_operators(struct task *task);
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record);
+/* In an on_batch(), before its first single key: prefetches the state of all. */
+void ctx_prefetch_batch(struct weir_ctx *ctx);
 /* Why a callback of ctx returned `code`, with the operator's name before it. */
 void ctx_take_failure(const struct weir_ctx *ctx, int code, struct weir_error *ret_failure);
 int ctx_end(struct weir_ctx *ctx);
 int ctx_flush(struct weir_ctx *ctx);
 /* The key of a record; WEIR_EUSER, with words in *err, where there is none. */
-int key_extract(const struct key_spec *key, const struct weir_record *record, void *scratch, struct weir_bytes *ret_key,
-                struct weir_error *err);
+int key_too_short(const struct key_spec *key, const struct weir_record *record, struct weir_error *err);
+int key_call(const struct key_spec *key, const struct weir_record *record, void *scratch, struct weir_bytes *ret_key,
+             struct weir_error *err);
+static inline int key_extract(const struct key_spec *key, const struct weir_record *record, void *scratch, struct weir_bytes *ret_key,
+                              struct weir_error *err)
+{
+    if (__builtin_expect(key->fn != NULL, 0))
+        return key_call(key, record, scratch, ret_key, err);
+    if (__builtin_expect((uint64_t)key->offset + key->size_bytes > record->size_bytes, 0))
+        return key_too_short(key, record, err);
+    *ret_key = (struct weir_bytes){(const char *)record->data + key->offset, key->size_bytes};
+    return WEIR_OK;
+}
 /* Fires timers that are due; returns how many, or a negative code. */
 int task_fire_timers(struct task *task);
 int64_t task_next_timer_ms(const struct task *task);
@@ -179,6 +197,8 @@ bool task_outputs_roomy(struct task *task);
 
 /* ---- batch (batch.c) ---- */
 int batch_commit(struct task *task);
+/* Wakes the readers that asked for it; more_to_come: only those that have waited long enough. */
+void batch_wake_readers(struct task *task, bool more_to_come);
 int commit_area_attach(struct task *task, struct weir_error *err);
 size_t commit_area_bytes(unsigned ring_count);
 

@@ -102,6 +102,7 @@ WEIR_API const char *weir_status_text(int status);
 #define WEIR_INPUTS_MAX 16               /* inputs of one operator */
 #define WEIR_OUTPUTS_MAX 8               /* output ports of one operator: port 0 and side outputs */
 #define WEIR_PARALLELISM_MAX 64
+#define WEIR_BATCH_RECORDS_MAX 64        /* records that on_batch() or write_batch() is given at once */
 #define WEIR_POSITION_BYTES_MAX 256      /* one source instance's position */
 #define WEIR_COMMITTABLE_BYTES_MAX 256   /* what one sink instance prepares for one checkpoint */
 
@@ -196,6 +197,10 @@ struct weir_ctx; /* an operator instance, as its callbacks see it; owned by the 
 
 /* The value, to be changed in place; zeroed when it is new. Fixed-size values only. Aligned to 8 bytes. */
 WEIR_API void *weir_value(struct weir_ctx *ctx, unsigned state);
+/* In on_batch(): weir_value() for the keys of `count` records of the batch at once, which is faster. ret_values[i] is the value of
+ * the key of records[i]; records of the same key get the same address. All are good together, as long as one of weir_value(). After
+ * it no key is current (weir_select_key()). */
+WEIR_API int weir_values(struct weir_ctx *ctx, unsigned state, const struct weir_record *records, size_t count, void **ret_values);
 /* The value for reading, NULL where it was never made (not a failure). Fixed and varying. Makes nothing, copies no chunk;
  * ret_size_bytes may be NULL. */
 WEIR_API const void *weir_value_get(struct weir_ctx *ctx, unsigned state, size_t *ret_size_bytes);
@@ -249,6 +254,8 @@ WEIR_API int weir_select_key(struct weir_ctx *ctx, const struct weir_record *rec
  * being processed. Never waits for room: what the rings cannot take is kept in shared memory (--overflow-limit) and
  * sent before further input is read. Fails with WEIR_ELIMIT (record too large, overflow full), WEIR_EINVAL (no such port). */
 WEIR_API int weir_emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes);
+/* The same for `count` records of size_bytes each, which lie one behind the other at `data`: one call, less work for each. */
+WEIR_API int weir_emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes, size_t count);
 /* Zero-copy: room for a record of up to size_bytes in the ring itself where it has a single reader, else in private memory.
  * Fill it in, then weir_emit_reserved() with the size used (at most that much), or just leave it. One reservation at a
  * time; any other emit drops it. The memory is not zeroed. NULL as weir_emit() fails. */
@@ -304,7 +311,8 @@ struct weir_operator {
     const struct weir_layout *output_layout; /* of port 0; may be NULL */
     int (*open)(struct weir_ctx *ctx);
     int (*on_record)(struct weir_ctx *ctx, const struct weir_record *record);
-    /* Several records of one input at once, in order; preferred over on_record where both are given. */
+    /* Up to WEIR_BATCH_RECORDS_MAX records of one input at once, in order; preferred over on_record where both are given.
+     * The key of the first is current. */
     int (*on_batch)(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
     int (*on_timer)(struct weir_ctx *ctx, uint64_t id, int64_t at_ms);
     int (*on_end)(struct weir_ctx *ctx); /* all inputs have ended; may still emit. No current key */

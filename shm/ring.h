@@ -99,13 +99,22 @@ static inline uint64_t ring_free_bytes(const struct ring_producer *p)
     return p->capacity_bytes - (p->head - p->tail_cached);
 }
 
+/* Whether frames of so many bytes (ring_frame_bytes() of each) fit. */
+static inline bool ring_has_room(struct ring_producer *p, uint64_t bytes)
+{
+    return __builtin_expect(ring_free_bytes(p) >= bytes, 1) || ring_refresh_tail(p, bytes);
+}
+
+/* Where the next payload goes, for a caller that has made sure of room for it. */
+static inline void *ring_next_payload(const struct ring_producer *p)
+{
+    return p->data + (p->head & p->index_mask) + RING_FRAME_HEADER_BYTES;
+}
+
 /* Room for a payload of size_bytes, or NULL while there is none. Nothing is visible yet. */
 static inline void *ring_claim(struct ring_producer *p, uint32_t size_bytes)
 {
-    uint64_t frame_bytes = ring_frame_bytes(size_bytes);
-    if (__builtin_expect(ring_free_bytes(p) < frame_bytes, 0) && !ring_refresh_tail(p, frame_bytes))
-        return NULL;
-    return p->data + (p->head & p->index_mask) + RING_FRAME_HEADER_BYTES;
+    return ring_has_room(p, ring_frame_bytes(size_bytes)) ? ring_next_payload(p) : NULL;
 }
 
 /* Ends the frame of the last claim, with the size used (at most that claimed). Not visible before ring_publish(). */

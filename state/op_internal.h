@@ -156,6 +156,8 @@ const struct op_field *op_field_of(struct op_state *op, unsigned state, enum wei
 int op_row_find(struct op_state *op, const struct op_field *field, uint64_t *ret_pos, struct weir_error *err);
 /* The same, made where there is none. Leaves CHUNK_SPARE chunks reserved. */
 int op_row_make(struct op_state *op, const struct op_field *field, uint64_t *ret_pos, struct weir_error *err);
+/* A row for a key that has none, zeroed but for the key itself (or its hash). */
+int op_row_insert(struct op_state *op, uint64_t hash, const void *key, uint64_t *ret_pos, struct weir_error *err);
 /* Removes the row that held a field where nothing is left in it. */
 void op_row_drop_if_empty(struct op_state *op, const struct op_field *field);
 /* The current key's row, whatever is in it; its states must be cleared. */

@@ -61,13 +61,19 @@ int op_row_find(struct op_state *op, const struct op_field *field, uint64_t *ret
 
 /* ------------------------------------------------------------------------------------------------ making -------- */
 
+int op_row_insert(struct op_state *op, uint64_t hash, const void *key, uint64_t *ret_pos, struct weir_error *err)
+{
+    int code = table_insert(&op->keys, hash, key, ret_pos, err);
+    if (code != WEIR_OK)
+        error_context(err, "operator '%s'", op->name);
+    return code;
+}
+
 static int make_key_row(struct op_state *op, uint64_t *ret_pos, struct weir_error *err)
 {
-    int code = table_insert(&op->keys, op->key_hash, op->key, &op->row_pos, err);
-    if (code != WEIR_OK) {
-        error_context(err, "operator '%s'", op->name);
+    int code = op_row_insert(op, op->key_hash, op->key, &op->row_pos, err);
+    if (code != WEIR_OK)
         return code;
-    }
     if (op->key_bytes == 0) {
         uint32_t ref = blob_alloc(&op->slab, op->current_key_bytes);
         blob_write(&op->slab, ref, 0, op->key, op->current_key_bytes);

@@ -68,6 +68,11 @@ void op_state_prefetch(const struct op_state *op, const uint64_t *hashes, size_t
  * *ret_code set (not NULL) to WEIR_OK where there is none, to a negative code on failure. */
 
 void *op_state_value(struct op_state *op, unsigned state, struct weir_error *err); /* NULL: failed */
+/* op_state_value() for many keys at once, up to WEIR_BATCH_RECORDS_MAX; all addresses are good together, that of a key that comes
+ * twice is the same. hashes[i] belongs to keys[i]. No key is current after it. WEIR_OK or a negative code; what was made before a
+ * failure stays, as zeroed values. */
+int op_state_values(struct op_state *op, unsigned state, const struct weir_bytes *keys, const uint64_t *hashes,
+                    size_t count, void **ret_values, struct weir_error *err);
 const void *op_state_value_get(struct op_state *op, unsigned state, size_t *ret_size_bytes, int *ret_code,
                                struct weir_error *err);
 int op_state_value_set(struct op_state *op, unsigned state, const void *data, size_t size_bytes,

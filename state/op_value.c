@@ -76,6 +76,90 @@ void *op_state_value(struct op_state *op, unsigned state, struct weir_error *err
     return state_touch(op->region, op->row_pos + op->fields[state].offset, op->fields[state].size_bytes);
 }
 
+/* ------------------------------------------------------------------------------------------------ many keys ----- */
+
+/* A key may come twice: the first makes its row. */
+static int make_missing_rows(struct op_state *op, const struct weir_bytes *keys, const uint64_t *hashes, size_t count,
+                             uint64_t *pos, struct weir_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pos[i] != 0 || table_find(&op->keys, hashes[i], keys[i].data, &pos[i]))
+            continue;
+        int code = op_row_insert(op, hashes[i], keys[i].data, &pos[i], err);
+        if (code != WEIR_OK)
+            return code;
+    }
+    return WEIR_OK;
+}
+
+/* The rows of all keys, made where there are none. Making one may move others: then all are found again. */
+static int find_or_make_rows(struct op_state *op, const struct weir_bytes *keys, const uint64_t *hashes, size_t count,
+                             uint64_t *ret_pos, struct weir_error *err)
+{
+    if (__builtin_expect(table_find_many(&op->keys, hashes, keys, count, ret_pos) == 0, 1))
+        return WEIR_OK;
+    uint64_t changes = op->keys.changes;
+    int code = make_missing_rows(op, keys, hashes, count, ret_pos, err);
+    if (code != WEIR_OK || op->keys.changes == changes)
+        return code;
+    CHECK(table_find_many(&op->keys, hashes, keys, count, ret_pos) == 0);
+    return WEIR_OK;
+}
+
+/* After it, writing to these rows moves none of them. */
+static int write_chunks_of(struct op_state *op, const uint64_t *pos, size_t count, struct weir_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (__builtin_expect(chunk_is_written(op->region, state_pos_chunk(pos[i])), 1))
+            continue;
+        int code = chunk_reserve_writes(op->region, 1, err);
+        if (code != WEIR_OK)
+            return code;
+        chunk_write(op->region, state_pos_chunk(pos[i]));
+    }
+    return WEIR_OK;
+}
+
+static int plain_values(struct op_state *op, unsigned state, const struct weir_bytes *keys, const uint64_t *hashes,
+                        size_t count, void **ret_values, struct weir_error *err)
+{
+    uint64_t pos[WEIR_BATCH_RECORDS_MAX];
+    const struct op_field *field = &op->fields[state];
+    int code = find_or_make_rows(op, keys, hashes, count, pos, err);
+    if (code == WEIR_OK)
+        code = write_chunks_of(op, pos, count, err);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++)
+        ret_values[i] = state_touch(op->region, pos[i] + field->offset, field->size_bytes);
+    return code;
+}
+
+/* Twice: the first round makes what is not there, after the second all addresses hold together. */
+static int any_values(struct op_state *op, unsigned state, const struct weir_bytes *keys, const uint64_t *hashes,
+                      size_t count, void **ret_values, struct weir_error *err)
+{
+    for (size_t i = 0; i < 2 * count; i++) {
+        size_t at = i % count;
+        op_state_set_key(op, keys[at].data, keys[at].size_bytes, hashes[at]);
+        ret_values[at] = value_slowly(op, state, err);
+        if (ret_values[at] == NULL)
+            return err->code;
+    }
+    return WEIR_OK;
+}
+
+int op_state_values(struct op_state *op, unsigned state, const struct weir_bytes *keys, const uint64_t *hashes,
+                    size_t count, void **ret_values, struct weir_error *err)
+{
+    struct weir_error local = {0};
+    CHECK(count <= WEIR_BATCH_RECORDS_MAX);
+    bool plain = state < op->state_count && op->fields[state].plain;
+    int code = (plain ? plain_values : any_values)(op, state, keys, hashes, count, ret_values, err != NULL ? err : &local);
+    op_state_unset_key(op);
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------------ fixed size ---- */
+
 static int set_fixed(struct op_state *op, unsigned state, const void *data, size_t size_bytes, struct weir_error *err)
 {
     if (size_bytes != op->fields[state].size_bytes)

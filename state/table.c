@@ -5,9 +5,10 @@
 #include "state/table_directory.h"
 
 #define LINE_BYTES 64u
-#define PREFETCH_GROUP 32
+/* Keys looked for together. More at once is slower: the processor drops prefetches beyond what it can have under way. */
+#define LOOKAHEAD 16
 /* Buckets fewer than this stay in the second-level cache by themselves. */
-#define PREFETCH_BUCKETS_MIN 96
+#define FAR_BUCKETS 96
 
 /* ------------------------------------------------------------------------------------------------ open ---------- */
 
@@ -20,11 +21,9 @@ static void set_shape(struct table *table, uint32_t key_bytes, uint32_t row_byte
         slots--;
     table->slot_count = slots;
     table->rows_offset = (uint32_t)align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, LINE_BYTES);
-    table->group_rows = row_bytes <= LINE_BYTES ? LINE_BYTES / row_bytes : 1;
     bool one_group = slots <= BUCKET_GROUP; /* few rows: one look at the tags sees all, so any slot will do */
-    table->home_count = one_group ? 1 : (slots - slots / 16) / table->group_rows;
+    table->home_count = one_group ? 1 : slots - slots / 16;
     table->count_max = one_group ? slots : slots - slots / 8;
-    table->lead_mask = key_bytes == 0 || key_bytes >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * key_bytes)) - 1;
 }
 
 static int verify_root(const struct table_root *root, uint32_t key_bytes, uint32_t row_bytes, struct key_range range,
@@ -86,7 +85,7 @@ uint64_t table_row_hash(const struct table *table, const void *row)
 
 /* ------------------------------------------------------------------------------------------------ find ---------- */
 
-/* Tells whether a row whose lead (or tag) fits is the one. */
+/* Tells whether a row whose tag fits is the one. */
 struct wanted_row {
     uint64_t hash;
     const void *key;      /* fixed-size keys */
@@ -98,14 +97,14 @@ struct wanted_row {
 __attribute__((always_inline)) static inline bool row_fits(const struct wanted_row *wanted, const unsigned char *row)
 {
     if (wanted->key_bytes == sizeof(uint64_t)) /* the most frequent size, without a call */
-        return bucket_lead(row) == bucket_lead(wanted->key);
+        return bucket_word(row) == bucket_word(wanted->key);
     if (wanted->key_bytes != 0)
         return memcmp(row, wanted->key, wanted->key_bytes) == 0;
-    return bucket_lead(row) == wanted->hash && wanted->match(wanted->arg, row);
+    return bucket_word(row) == wanted->hash && wanted->match(wanted->arg, row);
 }
 
-__attribute__((always_inline)) static inline bool find_by_tags(const struct table *table, uint32_t chunk,
-                                                               const struct wanted_row *wanted, uint64_t *ret_pos)
+__attribute__((always_inline)) static inline bool find_in_bucket(const struct table *table, uint32_t chunk,
+                                                                 const struct wanted_row *wanted, uint64_t *ret_pos)
 {
     unsigned char tag = bucket_tag(wanted->hash);
     const struct bucket *bucket = bucket_read(table, chunk);
@@ -123,79 +122,19 @@ __attribute__((always_inline)) static inline bool find_by_tags(const struct tabl
     }
 }
 
-/* What the compiler should know as constants where it can: see table_find(). */
-struct row_shape {
-    uint32_t row_bytes;
-    uint32_t group_rows;
-    uint64_t lead_mask;
-};
-
-__attribute__((always_inline)) static inline bool find_in_line(const struct table *table, struct row_shape shape,
-                                                               uint32_t chunk,
-                                                               uint64_t lead, const struct wanted_row *wanted,
-                                                                   uint64_t *ret_pos)
+__attribute__((always_inline)) static inline bool find(const struct table *table, const struct wanted_row *wanted,
+                                                       uint64_t *ret_pos)
 {
-    uint32_t home = (uint32_t)(((wanted->hash & UINT32_MAX) * table->home_count) >> 32) * shape.group_rows;
-    uint32_t offset = table->rows_offset + home * shape.row_bytes;
-    const unsigned char *rows = (const unsigned char *)bucket_read(table, chunk) + offset;
-    uint32_t same = bucket_match_leads(rows, shape.group_rows, shape.row_bytes, shape.lead_mask, lead);
-    for (; same != 0; same &= same - 1) {
-        uint32_t at = (uint32_t)__builtin_ctz(same) * shape.row_bytes;
-        bool lead_is_all = wanted->key_bytes != 0 && wanted->key_bytes <= sizeof lead;
-        if (lead_is_all || row_fits(wanted, rows + at)) {
-            *ret_pos = state_pos(chunk, offset + at);
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool find_in_chain(const struct table *table, uint32_t chunk, const struct wanted_row *wanted, uint64_t *ret_pos)
-{
-    for (; chunk != 0; chunk = bucket_read(table, chunk)->next)
-        if (find_by_tags(table, chunk, wanted, ret_pos))
+    for (uint32_t chunk = directory_find(table, wanted->hash); chunk != 0; chunk = bucket_read(table, chunk)->next)
+        if (find_in_bucket(table, chunk, wanted, ret_pos))
             return true;
     return false;
 }
 
-static struct row_shape shape_of(const struct table *table)
-{
-    return (struct row_shape){table->row_bytes, table->group_rows, table->lead_mask};
-}
-
-/* Any shape; also where the home line did not have it. */
-__attribute__((noinline)) static bool find(const struct table *table, uint64_t lead, const struct wanted_row *wanted,
-                                           uint64_t *ret_pos)
-{
-    uint32_t chunk = directory_find(table, wanted->hash);
-    if (chunk != 0 && lead != 0 && find_in_line(table, shape_of(table), chunk, lead, wanted, ret_pos))
-        return true;
-    return find_in_chain(table, chunk, wanted, ret_pos);
-}
-
-__attribute__((noinline)) static bool find_with_key(const struct table *table, uint64_t hash, const void *key,
-                                                    uint64_t *ret_pos)
-{
-    struct wanted_row wanted = {.hash = hash, .key = key, .key_bytes = table->key_bytes};
-    uint64_t lead = 0;
-    memcpy(&lead, key, u64_min(table->key_bytes, sizeof lead));
-    return find(table, lead, &wanted, ret_pos);
-}
-
-/* The most frequent shape, a key and a value of 8 bytes, mostly in its home line: apart, with all lengths known. */
 bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos)
 {
-    if (table->key_bytes != 8 || table->row_bytes != 16 || table->bucket_count == 0)
-        return find_with_key(table, hash, key, ret_pos);
-    uint32_t chunk = *directory_entry(table, hash);
-    uint32_t offset = table->rows_offset + (uint32_t)(((hash & UINT32_MAX) * table->home_count) >> 32) * LINE_BYTES;
-    const unsigned char *rows = (const unsigned char *)chunk_read(table->region, chunk) + offset;
-    uint64_t lead = bucket_lead(key);
-    uint32_t same = bucket_match_leads(rows, LINE_BYTES / 16, 16, UINT64_MAX, lead);
-    if (__builtin_expect(same == 0 || lead == 0, 0))
-        return find_with_key(table, hash, key, ret_pos);
-    *ret_pos = state_pos(chunk, offset + (uint32_t)__builtin_ctz(same) * 16);
-    return true;
+    struct wanted_row wanted = {.hash = hash, .key = key, .key_bytes = table->key_bytes};
+    return find(table, &wanted, ret_pos);
 }
 
 bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg,
@@ -203,37 +142,110 @@ bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn 
 {
     DCHECK(table->key_bytes == 0);
     struct wanted_row wanted = {.hash = hash, .match = match, .arg = arg};
-    return find(table, hash, &wanted, ret_pos);
+    return find(table, &wanted, ret_pos);
 }
 
-/* Three passes over up to PREFETCH_GROUP hashes, so that the misses of each overlap: directory, table entry, home
- * line. The asm statement is there because GCC takes a function that only prefetches for one without effect, and
- * drops the call. */
-static void prefetch_group(const struct table *table, const uint64_t *hashes, size_t count)
+/* ------------------------------------------------------------------------------------------------ many at once -- */
+
+/* Where a group of keys are, as far as tags tell. */
+struct lookahead {
+    uint32_t chunks[LOOKAHEAD];
+    const unsigned char *buckets[LOOKAHEAD];
+    uint32_t slots[LOOKAHEAD]; /* of the first row with the key's tag; or, where there is none, of a free one */
+};
+
+/* Pass by pass over the group, so that the misses of each pass overlap: directory, table entry, tags, row. */
+__attribute__((always_inline)) static inline void look_ahead(const struct table *table, const uint64_t *hashes, size_t count, bool far,
+                                                             struct lookahead *ret)
 {
-    const uint32_t *entries[PREFETCH_GROUP];
-    uint32_t chunks[PREFETCH_GROUP];
+    const uint32_t *entries[LOOKAHEAD];
     for (size_t i = 0; i < count; i++) {
         entries[i] = directory_entry(table, hashes[i]);
-        __builtin_prefetch(entries[i]);
+        if (far)
+            __builtin_prefetch(entries[i]);
     }
     for (size_t i = 0; i < count; i++) {
-        chunks[i] = *entries[i];
-        __builtin_prefetch(&table->region->table[chunks[i]]);
+        ret->chunks[i] = *entries[i];
+        if (far)
+            __builtin_prefetch(&table->region->table[ret->chunks[i]]);
     }
     for (size_t i = 0; i < count; i++) {
-        const unsigned char *bucket = chunk_read(table->region, chunks[i]);
-        __builtin_prefetch(bucket + bucket_row_offset(table, bucket_home(table, hashes[i])), 1);
+        ret->buckets[i] = chunk_read(table->region, ret->chunks[i]);
+        if (far)
+            __builtin_prefetch(ret->buckets[i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]));
     }
-    __asm__ volatile("");
+    for (size_t i = 0; i < count; i++) {
+        const unsigned char *bucket = ret->buckets[i];
+        uint32_t home = bucket_home(table, hashes[i]);
+        struct bucket_matches matches = bucket_match(bucket + BUCKET_TAGS_OFFSET + home, bucket_tag(hashes[i]));
+        uint32_t candidates = matches.same != 0 ? matches.same : matches.empty;
+        ret->slots[i] = home + (candidates != 0 ? (uint32_t)__builtin_ctz(candidates) : 0);
+        if (!far)
+            continue;
+        if (matches.same == 0)
+            __builtin_prefetch(bucket, 1); /* the header counts rows */
+        const unsigned char *row = bucket + bucket_row_offset(table, ret->slots[i]);
+        __builtin_prefetch(row, 1);
+        __builtin_prefetch(row + table->row_bytes - 1, 1);
+    }
+}
+
+/* Apart, so that the compiler knows the size of the key where it is the most frequent one. */
+__attribute__((always_inline)) static inline size_t find_group(const struct table *table, const struct lookahead *ahead, uint32_t key_bytes,
+                                                               const uint64_t *hashes, const struct weir_bytes *keys, size_t count,
+                                                               uint64_t *ret_pos)
+{
+    size_t missing = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct wanted_row wanted = {.hash = hashes[i], .key = keys[i].data, .key_bytes = key_bytes};
+        uint32_t offset = bucket_row_offset(table, ahead->slots[i]);
+        ret_pos[i] = state_pos(ahead->chunks[i], offset);
+        /* The tag first: the bytes of a row that is not there may look like a key. */
+        if (__builtin_expect(bucket_tags((const struct bucket *)(const void *)ahead->buckets[i])[ahead->slots[i]] == bucket_tag(hashes[i]) &&
+                                 row_fits(&wanted, ahead->buckets[i] + offset),
+                             1))
+            continue;
+        if (!find(table, &wanted, &ret_pos[i])) {
+            ret_pos[i] = 0;
+            missing++;
+        }
+    }
+    return missing;
+}
+
+size_t table_find_many(const struct table *table, const uint64_t *hashes, const struct weir_bytes *keys, size_t count, uint64_t *ret_pos)
+{
+    DCHECK(table->key_bytes != 0);
+    size_t missing = 0;
+    if (table->bucket_count == 0) {
+        memset(ret_pos, 0, count * sizeof *ret_pos);
+        return count;
+    }
+    for (size_t done = 0; done < count; done += LOOKAHEAD) {
+        struct lookahead ahead;
+        size_t group = u64_min(count - done, LOOKAHEAD);
+        if (table->bucket_count >= FAR_BUCKETS)
+            look_ahead(table, hashes + done, group, true, &ahead);
+        else
+            look_ahead(table, hashes + done, group, false, &ahead);
+        uint32_t key_bytes = table->key_bytes;
+        if (key_bytes == sizeof(uint64_t))
+            missing += find_group(table, &ahead, sizeof(uint64_t), hashes + done, keys + done, group, ret_pos + done);
+        else
+            missing += find_group(table, &ahead, key_bytes, hashes + done, keys + done, group, ret_pos + done);
+    }
+    return missing;
 }
 
 void table_prefetch(const struct table *table, const uint64_t *hashes, size_t count)
 {
-    if (table->bucket_count < PREFETCH_BUCKETS_MIN)
+    if (table->bucket_count < FAR_BUCKETS)
         return;
-    for (size_t done = 0; done < count; done += PREFETCH_GROUP)
-        prefetch_group(table, hashes + done, u64_min(count - done, PREFETCH_GROUP));
+    for (size_t done = 0; done < count; done += LOOKAHEAD) {
+        struct lookahead ahead;
+        look_ahead(table, hashes + done, u64_min(count - done, LOOKAHEAD), true, &ahead);
+    }
+    __asm__ volatile(""); /* GCC takes a function that only prefetches for one without effect, and drops the call */
 }
 
 /* ------------------------------------------------------------------------------------------------ insert -------- */
@@ -282,7 +294,6 @@ int table_insert(struct table *table, uint64_t hash, const void *key, uint64_t *
     else
         memcpy(row, &hash, sizeof hash);
     table_root_touch(table)->row_count++;
-    table->changes++;
     *ret_pos = state_pos(chunk, bucket_row_offset(table, slot));
     return WEIR_OK;
 }

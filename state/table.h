@@ -2,7 +2,7 @@
  * table.h - a hash table of fixed-size rows in chunks, by extendible hashing (Fagin, Nievergelt, Pippenger, Strong,
  * TODS 1979).
  *
- * A bucket is a chunk: header, one-byte tags, rows in or near the cache line where they belong. A bucket that gets
+ * A bucket is a chunk: header, one-byte tags, rows at or near the slot where they belong. A bucket that gets
  * too full splits in two by one more bit of the hash; nothing else moves, ever. The directory has two levels,
  * indexed by the most significant bits of the position (the upper half of the hash, scaled so that the table's own
  * range fills 32 bits): the top, an array of (node, depth), and nodes of one chunk that give bucket ids. A node that
@@ -14,7 +14,7 @@
  * compares the rest. The caller may change the rest of a row in place, by state_touch(region, pos + offset, n).
  *
  * Called by the task only. table_insert() and table_remove() may move other rows: positions got before are void when
- * `changes` has changed. What is said of chunk_reserve() in chunk.h holds: table_insert() reserves by itself and
+ * `changes` has changed (an insert that splits no bucket moves none). What is said of chunk_reserve() in chunk.h holds: table_insert() reserves by itself and
  * leaves CHUNK_SPARE.
  */
 #ifndef WEIR_STATE_TABLE_H
@@ -48,9 +48,7 @@ struct table {
     uint64_t range_scale;
     uint32_t range_first;
     uint32_t row_bytes, key_bytes;
-    uint32_t slot_count, home_count; /* rows of a bucket; groups of group_rows that can be a row's first choice */
-    uint32_t group_rows;             /* rows that are looked at together: those of a cache line */
-    uint64_t lead_mask;              /* of a row's first 8 bytes, those of the key (or hash) */
+    uint32_t slot_count, home_count; /* rows of a bucket; slots that can be a row's first choice */
     uint32_t count_max;              /* rows of a bucket that make it split */
     uint32_t rows_offset;
     uint32_t bucket_count;           /* as in the root, for prefetch */
@@ -66,6 +64,9 @@ int table_open(struct table *table, struct chunk_region *region, uint64_t root_p
 
 /* Fixed-size keys: true, and the row's position. */
 bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos);
+/* The same for many keys, with their cache misses side by side: the position of each, 0 for one that is not there. Returns
+ * how many are not. */
+size_t table_find_many(const struct table *table, const uint64_t *hashes, const struct weir_bytes *keys, size_t count, uint64_t *ret_pos);
 /* Hashed rows: of the rows with this hash, the first that `match` says yes to. */
 typedef bool (*table_match_fn)(const void *arg, const void *row);
 bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg,
@@ -80,7 +81,7 @@ void table_remove(struct table *table, uint64_t hash, uint64_t pos);
 
 uint64_t table_count(const struct table *table);
 
-/* Brings directory, tags and rows of these hashes nearer; `write`: they will be changed. */
+/* Brings directory, tags and rows of these hashes nearer. */
 void table_prefetch(const struct table *table, const uint64_t *hashes, size_t count);
 
 /* All rows whose position lies in a range of positions (not scaled), in order of buckets. Void when `changes`

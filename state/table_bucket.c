@@ -29,10 +29,11 @@ static bool place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *
     const struct bucket *bucket = bucket_read(table, chunk);
     if (bucket->count >= table->count_max)
         return false;
-    const unsigned char *tags = bucket_tags(bucket);
     uint32_t slot = bucket_home(table, hash);
-    while (slot < table->slot_count && tags[slot] != 0)
-        slot++;
+    uint32_t empty = 0;
+    while ((empty = bucket_match(bucket_tags(bucket) + slot, 0).same) == 0) /* zeros follow the last tag */
+        slot += BUCKET_GROUP;
+    slot += (uint32_t)__builtin_ctz(empty);
     if (slot >= table->slot_count)
         return false;
     *touch_tags(table, chunk, slot, 1) = bucket_tag(hash);

@@ -2,11 +2,9 @@
  * table_bucket.h - the inside of one bucket of a table: where tags and rows lie, how a key is looked for. Only
  * table*.c include it.
  *
- * A row's home is a cache line: the first of its group_rows slots. Rows sit there or behind it, with no empty slot
- * in between (linear probing without wrap-around; the slots behind the last home take what overflows at the end). A
- * search first looks at the keys in the home line itself, which is one cache miss and mostly the end of it; then at
- * the tags, up to the first empty one. A removal moves later rows up, and leaves zeros: an empty slot never looks
- * like a row whose key does not begin with zeros.
+ * A row sits in its home slot or behind it, with no empty slot in between (linear probing without wrap-around; the slots
+ * behind the last home take what overflows at the end). A search looks at the tags from the home slot on, a group at a time,
+ * up to the first empty one, and compares the keys of those that fit. A removal moves later rows up, and leaves zeros.
  */
 #ifndef WEIR_STATE_TABLE_BUCKET_H
 #define WEIR_STATE_TABLE_BUCKET_H
@@ -63,7 +61,7 @@ static inline unsigned char bucket_tag(uint64_t hash)
 
 static inline uint32_t bucket_home(const struct table *table, uint64_t hash)
 {
-    return (uint32_t)(((hash & UINT32_MAX) * table->home_count) >> 32) * table->group_rows;
+    return (uint32_t)(((hash & UINT32_MAX) * table->home_count) >> 32);
 }
 
 static inline uint32_t bucket_row_offset(const struct table *table, uint32_t slot)
@@ -71,21 +69,11 @@ static inline uint32_t bucket_row_offset(const struct table *table, uint32_t slo
     return table->rows_offset + slot * table->row_bytes;
 }
 
-static inline uint64_t bucket_lead(const void *bytes)
+static inline uint64_t bucket_word(const void *bytes)
 {
-    uint64_t lead;
-    memcpy(&lead, bytes, sizeof lead);
-    return lead;
-}
-
-/* Of the `count` rows of the home line, those whose lead is this: bit i for row i. lead is not 0. */
-static inline uint32_t bucket_match_leads(const unsigned char *rows, uint32_t count, uint32_t row_bytes, uint64_t mask,
-                                          uint64_t lead)
-{
-    uint32_t same = 0;
-    for (uint32_t i = 0; i < count; i++)
-        same |= (uint32_t)((bucket_lead(rows + (size_t)i * row_bytes) & mask) == lead) << i;
-    return same;
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
 }
 
 static inline const unsigned char *bucket_tags(const struct bucket *bucket)

@@ -231,12 +231,10 @@ static int emit_records(struct weir_ctx *ctx, struct file_source *self, uint32_t
         }
         if (ready > *records_max)
             ready = *records_max;
-        for (size_t i = 0; i < ready; i++) {
-            int result = weir_emit(ctx, 0, r->buffer + r->cursor, size);
-            if (result != WEIR_OK)
-                return result;
-            r->cursor += size;
-        }
+        int result = weir_emit_batch(ctx, 0, r->buffer + r->cursor, size, ready);
+        if (result != WEIR_OK)
+            return result;
+        r->cursor += ready * size;
         *records_max -= (uint32_t)ready;
     }
     return WEIR_OK;

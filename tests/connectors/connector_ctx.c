@@ -243,6 +243,14 @@ int weir_emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t size
     return WEIR_OK;
 }
 
+int weir_emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes, size_t count)
+{
+    int result = WEIR_OK;
+    for (size_t i = 0; result == WEIR_OK && i < count; i++)
+        result = weir_emit(ctx, port, (const char *)data + i * size_bytes, size_bytes);
+    return result;
+}
+
 int weir_fail(struct weir_ctx *ctx, const char *format, ...)
 {
     va_list args;
