@@ -55,7 +55,7 @@ static int write_state(struct task *task, uint64_t checkpoint_id, struct weir_er
     snprintf(identity.name.task, sizeof identity.name.task, "%s", task->ops[0].node->name);
     struct snapshot_options options = {.block_bytes = CHUNK_BYTES, .io_mode = job->io_mode};
     struct frozen_blocks blocks = {.task = task, .checkpoint_id = checkpoint_id};
-    struct block_source source = {next_block, blocks_gathered, &blocks};
+    struct block_source source = {next_block, blocks_gathered, &blocks, chunk_cut_live(&task->region)->chunk_count};
     struct snapshot_result result;
     int code = snapshot_write(&job->dir, &identity, &options, &source, &result, err);
     if (code != WEIR_OK)

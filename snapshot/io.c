@@ -39,6 +39,12 @@ static ssize_t system_pwrite(void *self, int fd, const void *data, size_t size_b
     return size_of(pwrite(fd, data, size_bytes, (off_t)offset));
 }
 
+static int system_set_size(void *self, int fd, uint64_t size_bytes, bool allocate)
+{
+    (void)self;
+    return result_of(allocate ? fallocate(fd, 0, 0, (off_t)size_bytes) : ftruncate(fd, (off_t)size_bytes));
+}
+
 static int system_fdatasync(void *self, int fd)
 {
     (void)self;
@@ -154,6 +160,7 @@ static const struct io system_table = {
     .close = system_close,
     .pread = system_pread,
     .pwrite = system_pwrite,
+    .set_size = system_set_size,
     .fdatasync = system_fdatasync,
     .fsync = system_fsync,
     .rename_new = system_rename_new,

@@ -30,6 +30,8 @@ struct io {
     int (*close)(void *self, int fd);
     ssize_t (*pread)(void *self, int fd, void *data, size_t size_bytes, uint64_t offset);
     ssize_t (*pwrite)(void *self, int fd, const void *data, size_t size_bytes, uint64_t offset);
+    /* Sets a file's size; allocate: what is added has its place on disk (-EOPNOTSUPP where the file system cannot). */
+    int (*set_size)(void *self, int fd, uint64_t size_bytes, bool allocate);
     int (*fdatasync)(void *self, int fd);
     int (*fsync)(void *self, int fd);
     /* Both names in dir_fd; fails with -EEXIST where `to` exists. */

@@ -36,6 +36,7 @@ struct block_source {
     /* Every block with a smaller id has been copied: whoever preserved them need not any longer. May be NULL. */
     void (*gathered)(void *self, uint32_t id_below);
     void *self;
+    uint64_t block_count; /* how many there will be, if that is known; 0: not */
 };
 
 struct snapshot_options {

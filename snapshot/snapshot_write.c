@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #define INDEX_BYTES_FIRST (64u << 10)
+#define PRESIZE_BYTES_MIN (4u * BUFFER_BYTES) /* below, the call would cost more than it saves */
 
 /*
  * The file as a stream: header, blocks, index and footer are appended to the buffer of the current slot, which goes to
@@ -37,6 +38,7 @@ struct snapshot_writer {
     unsigned char *index;
     size_t index_capacity_bytes;
     int64_t last_id; /* -1: none yet */
+    uint64_t size_given_bytes; /* 0: the file grows */
 };
 
 /* Adds to the queue's own words; the caller's err may be NULL. */
@@ -264,9 +266,39 @@ static int check_sizes(const struct snapshot_writer *w, struct weir_error *err)
     return WEIR_OK;
 }
 
+static uint64_t file_bytes(uint64_t block_count, uint32_t block_bytes)
+{
+    return SNAPSHOT_HEADER_BYTES + block_count * block_bytes + align_up(block_count * INDEX_ENTRY_BYTES, PAGE_BYTES) + SNAPSHOT_FOOTER_BYTES;
+}
+
+/* Direct writes that make a file grow exclude one another, each in a kernel thread of its own: a large file gets its size (and
+ * its place on disk, so that a full disk is known now) before the first of them. Where that is not possible it just grows. */
+static int give_size(struct snapshot_writer *w, struct weir_error *err)
+{
+    uint64_t size_bytes = file_bytes(w->source->block_count, w->header.block_bytes);
+    if (!w->queue->direct || size_bytes < PRESIZE_BYTES_MIN)
+        return WEIR_OK;
+    int result = w->io->set_size(w->io->self, w->fd, size_bytes, true);
+    if (result == -ENOSPC || result == -EDQUOT || result == -EIO)
+        return error_set_errno(err, -result, "%s: reserve %" PRIu64 " bytes", w->name, size_bytes);
+    w->size_given_bytes = result < 0 ? 0 : size_bytes;
+    return WEIR_OK;
+}
+
+/* The source gave fewer blocks than it said, or more. */
+static int correct_size(struct snapshot_writer *w, struct weir_error *err)
+{
+    if (w->size_given_bytes <= w->footer.total_bytes)
+        return WEIR_OK;
+    int result = w->io->set_size(w->io->self, w->fd, w->footer.total_bytes, false);
+    return result < 0 ? error_set_errno(err, -result, "%s: set its size", w->name) : WEIR_OK;
+}
+
 static int write_all(struct snapshot_writer *w, struct weir_error *err)
 {
-    int code = append_header(w, err);
+    int code = give_size(w, err);
+    if (code == WEIR_OK)
+        code = append_header(w, err);
     if (code == WEIR_OK)
         code = append_blocks(w, err);
     if (code == WEIR_OK)
@@ -279,7 +311,8 @@ static int write_all(struct snapshot_writer *w, struct weir_error *err)
         return code;
     if (block_io_drain(w->queue) != WEIR_OK)
         return writer_queue_error(w, err);
-    return check_sizes(w, err);
+    code = correct_size(w, err);
+    return code == WEIR_OK ? check_sizes(w, err) : code;
 }
 
 /* Once each: after a failed sync the kernel may have dropped the bytes and call the next one a success. */

@@ -28,6 +28,7 @@ struct io_fault {
     bool refuse_direct_writes; /* EINVAL for each write while O_DIRECT is on */
     bool direct_on;
     unsigned unaligned_direct; /* direct writes that did not begin at a multiple of 4096 */
+    unsigned sizes_set;        /* set_size calls */
     unsigned syncs;            /* fsync and fdatasync calls that reached the kernel */
     int open_fds;
 };
@@ -95,6 +96,13 @@ static ssize_t fault_pwrite(void *self, int fd, const void *data, size_t size_by
     if (fault_hits(f, "pwrite"))
         return -f->errno_value;
     return io_system()->pwrite(NULL, fd, data, fault_part(f, size_bytes), offset);
+}
+
+static int fault_set_size(void *self, int fd, uint64_t size_bytes, bool allocate)
+{
+    struct io_fault *f = self;
+    f->sizes_set++;
+    return fault_hits(f, "set_size") ? -f->errno_value : io_system()->set_size(NULL, fd, size_bytes, allocate);
 }
 
 static int fault_fdatasync(void *self, int fd)
@@ -205,6 +213,7 @@ static inline void io_fault_init(struct io_fault *f)
                         .close = fault_close,
                         .pread = fault_pread,
                         .pwrite = fault_pwrite,
+                        .set_size = fault_set_size,
                         .fdatasync = fault_fdatasync,
                         .fsync = fault_fsync,
                         .rename_new = fault_rename_new,

@@ -300,7 +300,7 @@ Test(snapshot_write, a_name_is_never_used_again)
 Test(snapshot_write, the_source_learns_what_is_gathered_after_each_buffer)
 {
     struct fixture_source s = {.count = 600, .stride = 3, .block_bytes = 4096, .block = malloc(4096)};
-    struct block_source source = {fixture_next, fixture_gathered, &s};
+    struct block_source source = {fixture_next, fixture_gathered, &s, 0};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
     cr_assert_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_OK, "%s",
@@ -310,11 +310,72 @@ Test(snapshot_write, the_source_learns_what_is_gathered_after_each_buffer)
     free(s.block);
 }
 
+#define LARGE_COUNT 2000u
+
+/* `said` blocks were announced; LARGE_COUNT come. */
+static int write_announced(uint64_t said, struct snapshot_result *ret_result)
+{
+    struct fixture_source s = {.count = LARGE_COUNT, .stride = 3, .block_bytes = 4096, .block = malloc(4096), .seed = 42};
+    struct block_source source = {fixture_next, fixture_gathered, &s, said};
+    struct snapshot_identity identity = WORDS;
+    int code = snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, ret_result, &err);
+    free(s.block);
+    return code;
+}
+
+static void reads_back(const struct snapshot_result *result)
+{
+    struct snapshot_identity identity = WORDS;
+    struct stat info;
+    cr_assert_eq(fixture_read_with(&dir, &result->file, &identity, IO_PWRITE, 42, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(fstatat(dir.fd, NAME, &info, 0), 0);
+    cr_expect_eq((uint64_t)info.st_size, result->file.size_bytes);
+    cr_assert_eq(unlinkat(dir.fd, NAME, 0), 0);
+}
+
+Test(snapshot_write, a_large_file_is_given_its_size_before_it_is_written)
+{
+    struct snapshot_result result;
+    cr_assert_eq(write_announced(LARGE_COUNT, &result), WEIR_OK, "%s", err.text);
+    cr_expect_eq(fault.sizes_set, 1);
+    reads_back(&result);
+}
+
+Test(snapshot_write, another_number_of_blocks_than_announced_gives_the_same_file)
+{
+    static const uint64_t said[] = {0, 1, LARGE_COUNT / 2, LARGE_COUNT - 1, LARGE_COUNT + 1, 2 * LARGE_COUNT};
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        struct snapshot_result result;
+        cr_assert_eq(write_announced(said[i], &result), WEIR_OK, "%s", err.text);
+        reads_back(&result);
+    }
+}
+
+Test(snapshot_write, a_file_system_that_gives_no_size_beforehand_lets_the_file_grow)
+{
+    struct snapshot_result result;
+    fault.only = "set_size";
+    io_fault_arm(&fault, 1, EOPNOTSUPP);
+    cr_assert_eq(write_announced(LARGE_COUNT, &result), WEIR_OK, "%s", err.text);
+    cr_expect(fault.failed);
+    reads_back(&result);
+}
+
+Test(snapshot_write, a_full_disk_is_known_before_the_first_block)
+{
+    struct snapshot_result result;
+    fault.only = "set_size";
+    io_fault_arm(&fault, 1, ENOSPC);
+    cr_expect_eq(write_announced(LARGE_COUNT, &result), WEIR_ENOSPC);
+    cr_expect_not_null(strstr(err.text, "reserve"), "%s", err.text);
+    cr_expect_eq(fixture_count_files(path, "snapshots", ""), 0);
+}
+
 Test(snapshot_write, a_failing_source_fails_the_snapshot)
 {
     struct fixture_source s = {
         .count = 300, .stride = 3, .block_bytes = 4096, .block = malloc(4096), .fail_code = WEIR_ECANCELLED};
-    struct block_source source = {fixture_next, NULL, &s};
+    struct block_source source = {fixture_next, NULL, &s, 0};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
     cr_expect_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err),
@@ -326,7 +387,7 @@ Test(snapshot_write, a_failing_source_fails_the_snapshot)
 Test(snapshot_write, ids_must_ascend)
 {
     struct fixture_source s = {.count = 2, .stride = 0, .block_bytes = 4096, .block = malloc(4096)};
-    struct block_source source = {fixture_next, NULL, &s};
+    struct block_source source = {fixture_next, NULL, &s, 0};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
     cr_expect_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_EINVAL);
