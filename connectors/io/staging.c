@@ -64,13 +64,16 @@ static void unpin_through(struct staging *s, uint64_t last)
     s->pin_count = kept;
 }
 
-void staging_close(struct staging *s)
+void staging_close(struct weir_ctx *ctx)
 {
+    struct staging *s = weir_self(ctx);
     unpin_through(s, UINT64_MAX);
     if (s->fd >= 0)
         close(s->fd);
+    if (s->directory_fd >= 0)
+        close(s->directory_fd);
     free(s->buffer);
-    s->fd = -1;
+    s->fd = s->directory_fd = -1;
     s->buffer = NULL;
 }
 
@@ -139,7 +142,7 @@ static int end_part(struct weir_ctx *ctx, struct staging *s)
     return result == WEIR_OK ? pin(ctx, s) : result;
 }
 
-static size_t format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity)
+size_t staging_format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity)
 {
     if (s->format == WEIR_JSON_LINES)
         return weir_format_json(s->layout, record->data, record->size_bytes, buffer, capacity);
@@ -149,7 +152,7 @@ static size_t format_row(const struct staging *s, const struct weir_record *reco
 static int append_line(struct weir_ctx *ctx, struct staging *s, const struct weir_record *record)
 {
     size_t free_bytes = s->capacity - s->used;
-    size_t size = format_row(s, record, (char *)s->buffer + s->used, free_bytes > 0 ? free_bytes - 1 : 0);
+    size_t size = staging_format_row(s, record, (char *)s->buffer + s->used, free_bytes > 0 ? free_bytes - 1 : 0);
     if (size >= free_bytes) { /* the row and its line end do not fit */
         int result = hand_over_buffer(ctx, s);
         if (result != WEIR_OK)
@@ -161,7 +164,7 @@ static int append_line(struct weir_ctx *ctx, struct staging *s, const struct wei
             s->buffer = larger;
             s->capacity = size + 1;
         }
-        size = format_row(s, record, (char *)s->buffer, s->capacity - 1);
+        size = staging_format_row(s, record, (char *)s->buffer, s->capacity - 1);
     }
     s->used += size;
     s->buffer[s->used++] = '\n';
@@ -196,8 +199,10 @@ int staging_write(struct weir_ctx *ctx, struct staging *s, const struct weir_rec
 
 /* ------------------------------------------------------------------------------------------------- phases -------- */
 
-int staging_prepare(struct weir_ctx *ctx, struct staging *s, void *committable, size_t *ret_size_bytes)
+int staging_prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes)
 {
+    (void)checkpoint;
+    struct staging *s = weir_self(ctx);
     if (s->fd >= 0) {
         int result = end_part(ctx, s);
         if (result != WEIR_OK)
@@ -249,8 +254,7 @@ static int sync_part(struct weir_ctx *ctx, const struct staging *s, const char *
 }
 
 /* The staged file is not there: fine where the task committed it meanwhile. */
-static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t number, const char *name,
-                         bool (*finished)(const struct staging *s, uint64_t number))
+static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t number, const char *name)
 {
     char failed[STAGING_NAME_BYTES + sizeof(FAILED_SUFFIX)];
     snprintf(failed, sizeof(failed), "%s" FAILED_SUFFIX, name);
@@ -259,22 +263,23 @@ static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t
                        "the part file %s/%s could not be synced earlier, so its bytes cannot be relied on: "
                        "they are made again after a restart from the last checkpoint",
                        s->directory, name);
-    if (finished(s, number))
+    if (s->is_finished(s, number))
         return WEIR_OK;
     return io_fail(ctx, WEIR_ENOENT, "the part file %s/%s is gone before its commit: it was removed by somebody else",
                    s->directory, name);
 }
 
-int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
-                    bool (*finished)(const struct staging *s, uint64_t number))
+int staging_persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
 {
+    (void)checkpoint;
+    const struct staging *s = weir_self(ctx);
     struct committable c = {0};
     int result = decode(ctx, s, committable, size_bytes, &c);
     for (uint64_t number = c.first; result == WEIR_OK && number <= c.last; number++) {
         char name[STAGING_NAME_BYTES];
         staged_name(s, c.generation, number, name);
         if (faccessat(s->directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
-            result = check_missing(ctx, s, number, name, finished);
+            result = check_missing(ctx, s, number, name);
         else
             result = sync_part(ctx, s, name);
     }
@@ -283,15 +288,16 @@ int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committ
     return result;
 }
 
-int staging_commit(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
-                   staging_finish_fn finish)
+int staging_commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
 {
+    (void)checkpoint;
+    struct staging *s = weir_self(ctx);
     struct committable c = {0};
     int result = decode(ctx, s, committable, size_bytes, &c);
     for (uint64_t number = c.first; result == WEIR_OK && number <= c.last; number++) {
         char name[STAGING_NAME_BYTES];
         staged_name(s, c.generation, number, name);
-        result = finish(ctx, s, number, name);
+        result = s->finish(ctx, s, number, name);
     }
     if (result != WEIR_OK)
         return result;
@@ -326,8 +332,12 @@ static bool is_own_staged(const struct staging *s, const char *name)
     return rest != NULL && (*rest == '\0' || strcmp(rest, FAILED_SUFFIX) == 0 || strcmp(rest, ".printed") == 0);
 }
 
-int staging_abort(struct weir_ctx *ctx, struct staging *s)
+int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint)
 {
+    (void)restored_checkpoint;
+    const struct staging *s = weir_self(ctx);
+    if (s->directory_fd < 0)
+        return WEIR_OK;
     int fd = openat(s->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     if (directory == NULL) {

@@ -41,7 +41,7 @@ struct weir_ctx {
     const void *arg;
     const char *operator_name;
     const char *job_name;
-    char job_directory[256];
+    char job_directory[4096];
     unsigned subtask_index, subtask_count;
     uint64_t generation, restored_checkpoint;
     const struct weir_layout *layout;

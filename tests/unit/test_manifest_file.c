@@ -8,25 +8,25 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
-static char path[64];
+static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
 
 static void set_up(void)
 {
-    fixture_make_path(path);
+    scratch_make("snapshot", path);
     io_fault_init(&fault);
     dir = fixture_open(&fault.io, path);
 }
 
 static void tear_down(void)
 {
-    char disk[128];
+    char disk[SCRATCH_PATH_BYTES + 128];
     snprintf(disk, sizeof disk, "%s/disk", path);
     umount2(disk, MNT_DETACH); /* after a failed assertion only */
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(manifest_file, .init = set_up, .fini = tear_down);
@@ -224,14 +224,14 @@ Test(manifest_file, a_kill_at_every_named_place_leaves_a_checkpoint)
 
 static bool disk_mount(const char *disk)
 {
-    char command[512];
+    char command[2048];
     snprintf(command, sizeof command, "mount -o loop %s.img %s >/dev/null 2>&1", disk, disk);
     return system(command) == 0;
 }
 
 static bool disk_make(const char *disk)
 {
-    char command[512];
+    char command[2048];
     snprintf(command, sizeof command, "mkdir %s && truncate -s 64M %s.img && mkfs.ext4 -q -F %s.img >/dev/null 2>&1",
              disk, disk, disk);
     return geteuid() == 0 && system(command) == 0 && disk_mount(disk);
@@ -288,7 +288,7 @@ Test(manifest_file, a_power_cut_at_every_named_place_leaves_a_checkpoint)
 {
     fixture_need_kill_points(tear_down);
     const char *points[] = {"h2", "h3", "h4", "h5", "h6", "k3", "k4", "k5", "k6", "k7", "k9"};
-    char disk[128];
+    char disk[SCRATCH_PATH_BYTES + 128];
     snprintf(disk, sizeof disk, "%s/disk", path);
     if (!disk_make(disk)) {
         tear_down();
