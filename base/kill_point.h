@@ -17,7 +17,7 @@
 #include "weir.h"
 
 /* name, where. FAULTS.md's letters: s source, r ring producer, c ring consumer, b barrier, h snapshot child, k coordinator,
- * p sink, t batch, v recovery. */
+ * p sink, t batch, u takeover, v recovery. */
 #define KILL_POINT_TABLE(X)                                                                                            \
     X(s1, "source: position read")                                                                                     \
     X(s2, "source: record emitted, batch open")                                                                        \
@@ -57,13 +57,16 @@
     X(p3, "sink: commit received")                                                                                     \
     X(p4, "sink: committed outside, not noted")                                                                        \
     X(p5, "sink: commit noted")                                                                                        \
+    X(t1, "batch: first undo entry written, nothing changed")                                                          \
     X(t2, "batch: state changed, output not published")                                                                \
     X(t3, "batch: commit record half written")                                                                         \
     X(t4, "batch: commit record whole, not current")                                                                   \
     X(t5, "batch: commit record current, heads not published")                                                         \
     X(t6, "batch: some heads published")                                                                               \
+    X(t7, "batch: committed and published, its undo log still there")                                                  \
     X(t8, "state: chunk copied, table not switched")                                                                   \
     X(t9, "state: table switched")                                                                                     \
+    X(u2, "takeover: half undone")                                                                                     \
     X(v1, "recovery: manifest chosen")                                                                                 \
     X(v2, "recovery: half of the state loaded")                                                                        \
     X(v3, "recovery: rings reset")                                                                                     \

@@ -28,6 +28,7 @@ ROLES = {
     "k1": "coordinator", "k2": "coordinator", "k3": "coordinator", "k4": "coordinator", "k5": "coordinator", "k6": "coordinator",
     "k7": "coordinator", "k8": "coordinator", "k9": "coordinator", "k10": "coordinator",
     "p1": "sinks", "p2": "sinks", "p3": "sinks", "p4": "sinks", "p5": "sinks",
+    "t1": "nobody", "t7": "nobody", "u2": "nobody",  # the engine does not use the undo log yet
     "t2": "processors", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t8": "stateful", "t9": "stateful",
     "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks",
 }
@@ -51,6 +52,8 @@ def points_of_header():
 
 def roles_of(point, plan):
     kind = ROLES[point]
+    if kind == "nobody":
+        return []
     if kind in ("coordinator", "launcher"):
         return [kind]
     if kind == "snapshots":
