@@ -152,6 +152,13 @@ static inline void state_before_change(struct chunk_region *region, const void *
                   size_bytes);
 }
 
+/* state_before_change() for several places of one size. */
+static inline void state_before_changes(struct chunk_region *region, void *const *addresses, size_t count, size_t size_bytes)
+{
+    if (region->undo != NULL)
+        undo_note_all(region->undo, region->header, addresses, count, size_bytes);
+}
+
 /* A position in logical space: logical chunk * CHUNK_BYTES + offset. 0 is never a thing of its own (the root chunk's
  * header). */
 static inline uint64_t state_pos(uint32_t logical, uint32_t offset)

@@ -128,9 +128,12 @@ static int plain_values(struct op_state *op, unsigned state, const struct weir_b
     int code = find_or_make_rows(op, keys, hashes, count, pos, err);
     if (code == WEIR_OK)
         code = write_chunks_of(op, pos, count, err);
-    for (size_t i = 0; code == WEIR_OK && i < count; i++)
-        ret_values[i] = state_touch(op->region, pos[i] + field->offset, field->size_bytes);
-    return code;
+    if (code != WEIR_OK)
+        return code;
+    for (size_t i = 0; i < count; i++)
+        ret_values[i] = (unsigned char *)chunk_write(op->region, state_pos_chunk(pos[i])) + state_pos_offset(pos[i]) + field->offset;
+    state_before_changes(op->region, ret_values, count, field->size_bytes);
+    return WEIR_OK;
 }
 
 /* Twice: the first round makes what is not there, after the second all addresses hold together. */

@@ -87,6 +87,29 @@ static inline void undo_note(struct undo_log *log, uint64_t offset, const void *
         KILL_POINT(t1);
 }
 
+/* The same for several places of one size, all before the first of them changes: they count together. */
+static inline void undo_note_all(struct undo_log *log, const void *base, void *const *addresses, size_t count, size_t size_bytes)
+{
+    uint64_t padded_bytes = (size_bytes + 7) & ~UINT64_C(7);
+    uint64_t used_bytes = atomic_load_explicit(&log->used_bytes, memory_order_relaxed);
+    uint64_t end = used_bytes + count * (padded_bytes + sizeof(uint64_t));
+    if (__builtin_expect(end > log->backed_bytes, 0) && !undo_make_room(log, end))
+        return;
+    unsigned char *to = log->entries + used_bytes;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t offset = (uint64_t)((const unsigned char *)addresses[i] - (const unsigned char *)base);
+        uint64_t word = offset << UNDO_SIZE_BITS | size_bytes;
+        undo_copy(to, addresses[i], size_bytes);
+        memcpy(to + padded_bytes, &word, sizeof word);
+        to += padded_bytes + sizeof word;
+    }
+    atomic_signal_fence(memory_order_seq_cst); /* as in undo_note() */
+    atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (used_bytes == 0)
+        KILL_POINT(t1);
+}
+
 static inline bool undo_is_long(const struct undo_log *log)
 {
     return log != NULL && atomic_load_explicit(&log->used_bytes, memory_order_relaxed) > UNDO_LONG_BYTES;
