@@ -88,6 +88,8 @@ int target_find(const struct cli *cli, const struct arguments *arguments, bool s
 int print_failure(const struct cli *cli, const struct weir_error *err);
 /* One JSON document on standard output. Borrowed. Returns EXIT_DONE or, when out of memory, EXIT_FAILED. */
 int print_json(const json_t *value);
+/* The same on one line. */
+int print_json_line(const json_t *value);
 
 /* ---- the commands ---- */
 int run_command(const struct cli *cli, const struct arguments *arguments);

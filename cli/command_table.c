@@ -10,7 +10,7 @@
 
 static const struct command_option json_only[] = {JSON_OPTION, END_OF_OPTIONS};
 static const struct command_option status_options[] = {
-    {"watch", NULL, "Shows it again every second, until interrupted"},
+    {"watch", NULL, "Shows it again every second, until interrupted or the job ends; with --json one line each time"},
     TIMEOUT_OPTION("5s"),
     JSON_OPTION,
     END_OF_OPTIONS,
