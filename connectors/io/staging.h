@@ -4,8 +4,8 @@
  * One `struct staging` belongs to one sink instance. Rows go into a private buffer of STAGING_BUFFER_BYTES, and from
  * there into the staged file .<prefix>-<subtask>-<number>.g<generation>, made with O_EXCL below the directory's
  * descriptor: a fresh inode for every attempt, so that nothing a dead process started can end up in a file of a living
- * one. Bytes are handed to the kernel when the buffer is full and at prepare, not at the end of each batch: what is not
- * prepared is thrown away and made again by the replay anyway.
+ * one. Bytes are handed to the kernel when the buffer is full, at prepare and at the end of each batch, so that a process that
+ * takes over in place has them; that one goes on in the same files (its predecessor is dead, and used no asynchronous I/O).
  *
  * Numbers count up per subtask for ever. The next one is per-operator state (staging_states), changed when a part is
  * begun, so that it does not matter whether the cut is taken before or after prepare().
@@ -68,6 +68,10 @@ void staging_close(struct staging *s);
 
 /* Formats the records and appends them, rolling where roll_bytes is reached. */
 int staging_write(struct weir_ctx *ctx, struct staging *s, const struct weir_record *records, size_t count);
+/* As in struct weir_sink. staging_resume() follows on staging_open(). */
+int staging_flush(struct weir_ctx *ctx, struct staging *s);
+int staging_position(const struct staging *s, void *buffer, size_t *ret_size_bytes);
+int staging_resume(struct weir_ctx *ctx, struct staging *s, const void *position, size_t position_bytes);
 /* The three phases and the clean-up, as in struct weir_sink. */
 int staging_prepare(struct weir_ctx *ctx, struct staging *s, void *committable, size_t *ret_size_bytes);
 /* `finished` tells whether a number whose staged file is missing was committed meanwhile (by the task, while its child

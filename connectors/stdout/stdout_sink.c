@@ -59,6 +59,27 @@ static int open_sink(struct weir_ctx *ctx)
     return staging_open(ctx, s);
 }
 
+static int resume_sink(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    struct stdout_sink *self = weir_self(ctx);
+    int result = open_sink(ctx);
+    if (result != WEIR_OK || self->direct)
+        return result;
+    return staging_resume(ctx, &self->staging, position, position_bytes);
+}
+
+static int flush(struct weir_ctx *ctx)
+{
+    struct stdout_sink *self = weir_self(ctx);
+    return staging_flush(ctx, &self->staging);
+}
+
+static int position_of(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes)
+{
+    const struct stdout_sink *self = weir_self(ctx);
+    return staging_position(&self->staging, buffer, ret_size_bytes);
+}
+
 /* Writes to standard output, waiting where it was made non-blocking by somebody. */
 static int print(struct weir_ctx *ctx, const char *data, size_t size_bytes)
 {
@@ -217,9 +238,12 @@ const struct weir_sink weir_stdout_sink = {
     .self_bytes = sizeof(struct stdout_sink),
     .open = open_sink,
     .write_batch = write_batch,
+    .flush = flush,
     .prepare = prepare,
     .persist = persist,
     .commit = commit,
     .abort = abort_sink,
     .close = close_sink,
+    .position = position_of,
+    .resume = resume_sink,
 };
