@@ -66,7 +66,10 @@
     X(t7, "batch: committed and published, its undo log still there")                                                  \
     X(t8, "state: chunk copied, table not switched")                                                                   \
     X(t9, "state: table switched")                                                                                     \
+    X(u1, "takeover: begun, nothing undone")                                                                           \
     X(u2, "takeover: half undone")                                                                                     \
+    X(u3, "takeover: heads and tails published again")                                                                 \
+    X(u5, "takeover: done, no record read yet")                                                                        \
     X(v1, "recovery: manifest chosen")                                                                                 \
     X(v2, "recovery: half of the state loaded")                                                                        \
     X(v3, "recovery: rings reset")                                                                                     \

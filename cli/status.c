@@ -33,6 +33,7 @@ static const struct column task_columns[] = {
     {">SNAPSHOT", "snapshot_bytes_last", FIGURE_BYTES},
     {">WRITE", "snapshot_mb_s", FIGURE_MB_S},
     {">COPIED", "chunks_copied", FIGURE_COUNT},
+    {">TAKEN OVER", "takeovers", FIGURE_COUNT},
 };
 static const struct column edge_columns[] = {
     {">RING", "ring_bytes", FIGURE_BYTES},

@@ -31,6 +31,7 @@ enum snapshot_status { SNAPSHOT_NONE, SNAPSHOT_RUNNING, SNAPSHOT_DONE, SNAPSHOT_
 #define SNAPSHOT_WORD(checkpoint_id, status) ((checkpoint_id) << 8 | (uint64_t)(status))
 #define SNAPSHOT_STATUS(word) ((enum snapshot_status)((word) & 0xff))
 #define SNAPSHOT_ID(word) ((word) >> 8)
+#define SNAPSHOT_CLAIM_PID(claim) ((int32_t)((claim) >> 32))
 
 #define PENDING_COMMITTABLES_MAX 64 /* of one task */
 
@@ -60,6 +61,10 @@ struct snapshot_slot {
     _Atomic uint64_t word;     /* T: to RUNNING; S: to DONE or FAILED; T or L or C: to FAILED for a child that died */
     _Atomic int32_t child_pid; /* T and S, the same value; 0: none */
     uint32_t reserved;
+    /* Which child serves the cut: pid << 32 | number of the attempt. T: the next attempt, without a pid. S: its pid, by compare-and-swap
+     * from the attempt that it was forked for, as its first act: else it is none. So a process that takes over may fork again
+     * where the dead one's child has not begun, and two never write the same file. */
+    _Atomic uint64_t claim;
     struct snapshot_result result; /* S before DONE */
     struct weir_error error;       /* whoever sets FAILED, before it */
 };
@@ -120,10 +125,15 @@ struct task_shared {
     struct weir_error failure; /* T, before it exits with EXIT_TASK_FAILED */
     uint32_t damaged;          /* T, before it exits: the checkpoint it was restoring is damaged (failure says how) */
     uint32_t hung;             /* C, before it kills it */
+    uint32_t fell_back;        /* T, before it exits: it was to take over and could not (failure says why): the whole job goes back */
+    _Atomic uint32_t takeover_count;    /* T, once it has taken over: of this run of the command */
+    _Atomic uint32_t takeover_attempts; /* L: takeovers since this task last got on; T: to 0 */
+    _Atomic int64_t takeover_noticed_ns; /* L, monotonic: when the launcher reaped the dead process */
+    /* Whose the task is: L: incarnation << 1, counted up by compare-and-swap by whoever takes it over; with bit 0: nobody's any
+     * more, the whole job goes back. */
+    _Atomic uint64_t owner;
     struct snapshot_slot snapshot;
-    uint32_t pending_count; /* T */
-    int32_t exit_pid;       /* L, before DEAD: who it was */
-    struct pending_committable pending[PENDING_COMMITTABLES_MAX]; /* T: prepared, not committed yet, oldest first */
+    int32_t exit_pid;       /* L, before DEAD, and before a takeover: who it was */
     struct cut_record cut;
     _Alignas(CACHE_LINE_BYTES) struct task_counters counters;
     struct user_counter user_counters[USER_COUNTERS_MAX];

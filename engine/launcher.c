@@ -6,6 +6,7 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "engine/registry.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include <errno.h>
@@ -50,6 +51,23 @@ static int fork_task(struct launcher *launcher, unsigned i, struct weir_error *e
     return WEIR_OK;
 }
 
+/* The signals that the launcher blocks stay blocked until the child has its own handling: job_enter_process(). */
+static bool fork_taker(struct launcher *launcher, unsigned i)
+{
+    struct job *job = launcher->job;
+    pid_t pid = fork();
+    if (pid < 0) {
+        log_line(LOG_WARNING, "task '%s' is not taken over: fork: %s", job->plan->tasks[i].name, strerror(errno));
+        return false;
+    }
+    if (pid == 0) {
+        close(launcher->signal_fd);
+        task_take_over_main(job, i);
+    }
+    atomic_store(&job->shared->tasks[i].pid, (int32_t)pid);
+    return true;
+}
+
 static int fork_tasks(struct launcher *launcher, struct weir_error *err)
 {
     int code = job_reset_tasks(launcher->job, err);
@@ -92,14 +110,23 @@ static void snapshot_child_gone(struct job *job, unsigned i, int status)
         job_wake(job->coordinator_fd);
 }
 
-static void task_gone(struct job *job, unsigned i, int status)
+static void task_gone(struct launcher *launcher, unsigned i, int status)
 {
+    struct job *job = launcher->job;
     struct task_shared *task = &job->shared->tasks[i];
     int32_t pid = atomic_exchange(&task->pid, 0);
     if (atomic_load_explicit(&task->phase, memory_order_acquire) == TASK_FINISHED && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return;
     task->exit_status = status;
     task->exit_pid = pid;
+    if (takeover_claim(job, i)) {
+        if (fork_taker(launcher, i)) {
+            takeover_log_death(job, i);
+            job_ring_all_tasks(job);
+            return;
+        }
+        takeover_give_up(job, i);
+    }
     atomic_store_explicit(&task->phase, TASK_DEAD, memory_order_release);
     job_wake(job->coordinator_fd);
     job_ring_all_tasks(job); /* it may have died between a store and the wake that it owed a neighbour */
@@ -117,8 +144,9 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
     }
     for (unsigned i = 0; i < job->plan->task_count; i++) {
         if (pid == atomic_load(&job->shared->tasks[i].pid))
-            task_gone(job, i, status);
-        else if (pid == atomic_load(&job->shared->tasks[i].snapshot.child_pid))
+            task_gone(launcher, i, status);
+        else if (pid == atomic_load(&job->shared->tasks[i].snapshot.child_pid) ||
+                 pid == SNAPSHOT_CLAIM_PID(atomic_load(&job->shared->tasks[i].snapshot.claim)))
             snapshot_child_gone(job, i, status);
     }
 }

@@ -98,8 +98,10 @@ static int make_task_memory(struct job *job, unsigned i, struct weir_error *err)
 {
     struct job_task_memory *memory = &job->memory[i];
     const char *name = job->plan->tasks[i].name;
-    uint64_t area_bytes = commit_area_bytes(rings_of_task(job->plan, i));
+    uint64_t area_bytes = commit_area_bytes(job->graph, &job->plan->chains[job->plan->tasks[i].chain], rings_of_task(job->plan, i));
     int code = chunk_region_create(&memory->region, name, job->options->state_limit_bytes, area_bytes, err);
+    if (code == WEIR_OK && job->options->takeover != OPTION_TAKEOVER_OFF)
+        code = chunk_undo_create(&memory->region, name, UNDO_BYTES_MAX, err);
     if (code == WEIR_OK)
         code = overflow_create(name, job->options->overflow_limit_bytes, &memory->overflow_fd, err);
     if (code == WEIR_OK)
@@ -242,7 +244,10 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         task->damaged = 0;
         atomic_store(&task->restored, 0);
         task->hung = 0;
-        task->pending_count = 0;
+        task->fell_back = 0;
+        atomic_store(&task->snapshot.claim, 0);
+        atomic_store(&task->takeover_attempts, 0);
+        atomic_store(&task->owner, 0);
         task->failure = (struct weir_error){0};
     }
     return WEIR_OK;

@@ -153,6 +153,27 @@ int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err
     return WEIR_OK;
 }
 
+int ring_producer_adopt(struct ring_producer *p, uint64_t head, uint64_t record_count, struct weir_error *err)
+{
+    if (head < p->head_published || head - p->tail_cached > p->capacity_bytes || (head & 7) != 0)
+        return error_set(err, WEIR_ECORRUPT, "ring: a head of %llu, but %llu is published", (unsigned long long)head,
+                         (unsigned long long)p->head_published);
+    p->head = head;
+    p->record_count = record_count;
+    return WEIR_OK;
+}
+
+int ring_consumer_adopt(struct ring_consumer *c, uint64_t tail, struct weir_error *err)
+{
+    uint64_t head = atomic_load_explicit(&c->shared->head, memory_order_acquire);
+    if (tail < c->tail_released || tail > head || (tail & 7) != 0)
+        return error_set(err, WEIR_ECORRUPT, "ring: a tail of %llu, but %llu is released and %llu published",
+                         (unsigned long long)tail, (unsigned long long)c->tail_released, (unsigned long long)head);
+    c->tail = tail;
+    c->head_cached = tail;
+    return WEIR_OK;
+}
+
 void ring_producer_detach(struct ring_producer *p)
 {
     if (p->shared != NULL)

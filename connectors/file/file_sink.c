@@ -184,7 +184,7 @@ static int finish_part(struct weir_ctx *ctx, struct staging *s, uint64_t number,
     return io_fail_errno(ctx, errno, "cannot rename %s/%s to %s", s->directory, staged, name);
 }
 
-static int open_sink(struct weir_ctx *ctx)
+static int open_directory(struct weir_ctx *ctx)
 {
     struct file_sink *self = weir_self(ctx);
     const struct weir_file_sink_options *options = weir_arg(ctx);
@@ -205,10 +205,23 @@ static int open_sink(struct weir_ctx *ctx)
     s->directory_fd = io_open_directory(options->directory);
     if (s->directory_fd < 0)
         return io_fail_errno(ctx, errno, "cannot open the output directory %s", options->directory);
-    result = staging_open(ctx, s);
+    return staging_open(ctx, s);
+}
+
+static int open_sink(struct weir_ctx *ctx)
+{
+    const struct file_sink *self = weir_self(ctx);
+    int result = open_directory(ctx);
     if (result == WEIR_OK)
-        result = claim_directory(ctx, s);
-    return result == WEIR_OK ? check_finished(ctx, s) : result;
+        result = claim_directory(ctx, &self->staging);
+    return result == WEIR_OK ? check_finished(ctx, &self->staging) : result;
+}
+
+/* The directory was claimed, and what was there looked at, when the job was started. */
+static int resume_sink(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    int result = open_directory(ctx);
+    return result == WEIR_OK ? staging_resume(ctx, position, position_bytes) : result;
 }
 
 static int write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
@@ -233,9 +246,12 @@ const struct weir_sink weir_file_sink = {
     .self_bytes = sizeof(struct file_sink),
     .open = open_sink,
     .write_batch = write_batch,
+    .flush = staging_flush,
     .prepare = staging_prepare,
     .persist = staging_persist,
     .commit = commit,
     .abort = staging_abort,
     .close = staging_close,
+    .position = staging_position,
+    .resume = resume_sink,
 };

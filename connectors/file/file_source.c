@@ -87,7 +87,6 @@ static int choose_files(struct weir_ctx *ctx, struct file_source *self)
         result = file_list_take_share(ctx, &self->options, &self->list);
     if (result == WEIR_OK)
         result = file_list_store(ctx, STATE_FILES, &self->list);
-    self->published = true;
     if (result == WEIR_OK && self->list.count > 0)
         self->offset = self->list.entries[0].begin;
     return result;
@@ -169,6 +168,7 @@ static int open_source(struct weir_ctx *ctx, const void *position, size_t positi
     int result = take_options(ctx, &self->options);
     if (result == WEIR_OK)
         result = make_buffer(ctx, self);
+    self->published = true; /* perhaps by the process whose place this one takes */
     bool is_fresh = position == NULL && weir_restored_checkpoint(ctx) == 0;
     if (result == WEIR_OK)
         result = is_fresh ? choose_files(ctx, self) : restore_files(ctx, self, position, position_bytes);

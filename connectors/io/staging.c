@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COMMITTABLE_MAGIC 0x31545257u /* "WRT1" */
@@ -27,6 +28,16 @@ struct committable {
     uint64_t last;
 };
 _Static_assert(sizeof(struct committable) == 32, "durable");
+
+/* What staging_position() gives. */
+struct staging_position {
+    uint64_t next_number;
+    uint64_t first_uncommitted;
+    uint64_t file_bytes; /* of the part being written, which is next_number - 1 */
+    uint32_t is_open;    /* there is one */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct staging_position) == 32, "shared");
 
 static void staged_name(const struct staging *s, uint64_t generation, uint64_t number, char *ret_name)
 {
@@ -194,6 +205,92 @@ int staging_write(struct weir_ctx *ctx, struct staging *s, const struct weir_rec
         if (result == WEIR_OK && s->file_bytes + s->used >= s->roll_bytes)
             result = end_part(ctx, s);
     }
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------- taking over --- */
+
+int staging_flush(struct weir_ctx *ctx)
+{
+    struct staging *s = weir_self(ctx);
+    return s->fd >= 0 ? hand_over_buffer(ctx, s) : WEIR_OK;
+}
+
+int staging_position(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes)
+{
+    const struct staging *s = weir_self(ctx);
+    struct staging_position p = {.next_number = s->next_number, .first_uncommitted = s->first_uncommitted, .is_open = s->fd >= 0};
+    p.file_bytes = s->fd >= 0 ? s->file_bytes : 0;
+    memcpy(buffer, &p, sizeof(p));
+    *ret_size_bytes = sizeof(p);
+    return WEIR_OK;
+}
+
+/* Parts that were begun in the batch that is undone. */
+static int remove_later_parts(struct weir_ctx *ctx, const struct staging *s)
+{
+    for (uint64_t number = s->next_number;; number++) {
+        char name[STAGING_NAME_BYTES];
+        staged_name(s, s->generation, number, name);
+        if (unlinkat(s->directory_fd, name, 0) == 0)
+            continue;
+        return errno == ENOENT ? WEIR_OK : io_fail_errno(ctx, errno, "cannot remove %s/%s", s->directory, name);
+    }
+}
+
+/* The part that was being written, without what came after the position. */
+static int reopen_part(struct weir_ctx *ctx, struct staging *s, uint64_t file_bytes)
+{
+    char name[STAGING_NAME_BYTES];
+    struct stat st;
+    staged_name(s, s->generation, s->next_number - 1, name);
+    s->fd = openat(s->directory_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (s->fd < 0 || fstat(s->fd, &st) != 0)
+        return io_fail_errno(ctx, errno, "cannot open the part file %s/%s again", s->directory, name);
+    if ((uint64_t)st.st_size < file_bytes)
+        return io_fail(ctx, WEIR_ECORRUPT, "the part file %s/%s has %lld bytes, %llu were written", s->directory, name,
+                       (long long)st.st_size, (unsigned long long)file_bytes);
+    if (ftruncate(s->fd, (off_t)file_bytes) != 0 || lseek(s->fd, (off_t)file_bytes, SEEK_SET) < 0)
+        return io_fail_errno(ctx, errno, "cannot cut the part file %s/%s to %llu bytes", s->directory, name,
+                             (unsigned long long)file_bytes);
+    s->file_bytes = file_bytes;
+    return WEIR_OK;
+}
+
+/* Closed parts that are not committed. One that is not there was committed, or its sync failed: persist will tell. */
+static int pin_parts(struct weir_ctx *ctx, struct staging *s, uint64_t end)
+{
+    uint64_t first = s->first_uncommitted;
+    if (end > first && end - first > STAGING_PINNED_MAX)
+        first = end - STAGING_PINNED_MAX; /* older ones were synced when they were unpinned */
+    for (uint64_t number = first; number < end; number++) {
+        char name[STAGING_NAME_BYTES];
+        staged_name(s, s->generation, number, name);
+        int fd = openat(s->directory_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+            s->pins[s->pin_count++] = (struct staging_pin){.number = number, .fd = fd};
+        else if (errno != ENOENT)
+            return io_fail_errno(ctx, errno, "cannot open the part file %s/%s again", s->directory, name);
+    }
+    return WEIR_OK;
+}
+
+int staging_resume(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    struct staging *s = weir_self(ctx);
+    struct staging_position p;
+    if (position == NULL || position_bytes != sizeof(p))
+        return io_fail(ctx, WEIR_ECORRUPT, "the position in %s takes %zu bytes, not %zu", s->directory, sizeof(p), position_bytes);
+    memcpy(&p, position, sizeof(p));
+    if (p.next_number != s->next_number || p.first_uncommitted > p.next_number || p.is_open > p.next_number)
+        return io_fail(ctx, WEIR_ECORRUPT, "the position in %s contradicts its state: part %llu, not %llu", s->directory,
+                       (unsigned long long)p.next_number, (unsigned long long)s->next_number);
+    s->first_uncommitted = p.first_uncommitted;
+    int result = remove_later_parts(ctx, s);
+    if (result == WEIR_OK)
+        result = pin_parts(ctx, s, p.next_number - p.is_open);
+    if (result == WEIR_OK && p.is_open != 0)
+        result = reopen_part(ctx, s, p.file_bytes);
     return result;
 }
 

@@ -4,8 +4,8 @@
  * One `struct staging` belongs to one sink instance. Rows go into a private buffer of STAGING_BUFFER_BYTES, and from
  * there into the staged file .<prefix>-<subtask>-<number>.g<generation>, made with O_EXCL below the directory's
  * descriptor: a fresh inode for every attempt, so that nothing a dead process started can end up in a file of a living
- * one. Bytes are handed to the kernel when the buffer is full and at prepare, not at the end of each batch: what is not
- * prepared is thrown away and made again by the replay anyway.
+ * one. Bytes are handed to the kernel when the buffer is full, at prepare and at the end of each batch, so that a process that
+ * takes over in place has them; that one goes on in the same files (its predecessor is dead, and used no asynchronous I/O).
  *
  * Numbers count up per subtask for ever. The next one is per-operator state (staging_states), changed when a part is
  * begun, so that it does not matter whether the cut is taken before or after prepare().
@@ -78,11 +78,15 @@ size_t staging_format_row(const struct staging *s, const struct weir_record *rec
 
 /* ---- callbacks of a struct weir_sink whose self begins with a struct staging ---- */
 
+int staging_flush(struct weir_ctx *ctx);
 int staging_prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes);
 int staging_persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
 int staging_commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
 /* Removes every staged file of this subtask; never a finished one, one of another subtask, or a file of another name. */
 int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint);
 void staging_close(struct weir_ctx *ctx);
+int staging_position(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes);
+/* What resume() does behind staging_open(). */
+int staging_resume(struct weir_ctx *ctx, const void *position, size_t position_bytes);
 
 #endif

@@ -169,6 +169,13 @@ static int open_sink(struct weir_ctx *ctx)
     return staging_open(ctx, s);
 }
 
+static int resume_sink(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    const struct stdout_sink *self = weir_self(ctx);
+    int result = open_sink(ctx);
+    return result != WEIR_OK || self->direct ? result : staging_resume(ctx, position, position_bytes);
+}
+
 const struct weir_sink weir_stdout_sink = {
     .type = "stdout",
     .states = staging_states,
@@ -176,9 +183,12 @@ const struct weir_sink weir_stdout_sink = {
     .self_bytes = sizeof(struct stdout_sink),
     .open = open_sink,
     .write_batch = write_batch,
+    .flush = staging_flush,
     .prepare = staging_prepare,
     .persist = staging_persist,
     .commit = staging_commit,
     .abort = staging_abort,
     .close = staging_close,
+    .position = staging_position,
+    .resume = resume_sink,
 };

@@ -73,7 +73,7 @@ says 'nothing'
 wait_until status_is running
 try 0 kill nexmark_bids highest/0
 shows '^sent SIGKILL to highest/0 \(pid [0-9]+\)'
-wait_until has_event recovery_finished
+wait_until has_event takeover
 wait_until status_is running
 try 0 kill nexmark_bids coordinator --json
 wait_until status_is running

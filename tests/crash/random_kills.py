@@ -56,7 +56,7 @@ def kill_at_random(setting, job, random, kills_max):
 
 def make_case(number, seed, random):
     def run(setting):
-        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3]
+        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3] + ["--takeover=off"] * (number % 5 == 4)
         parameters = {"count": 24000, "seed": seed, "rate": 12000, "timers": number % 2}
         with Job(setting, parameters, options) as job:
             job.sinks = 1 + number % 2
@@ -68,6 +68,8 @@ def make_case(number, seed, random):
             job.check_end()
             setting.count("jobs")
             setting.count("random kills", kills)
+            setting.count("taken over", len(job.events("takeover")))
+            setting.count(f"gone back, --takeover={'off' if number % 5 == 4 else 'on'}", len(job.events("recovery_started")))
     return f"job {number} seed {seed}", run
 
 

@@ -253,6 +253,50 @@ static inline void change_value(struct run *run, struct model_row *row, unsigned
     model_value_set(expected, value, states[state].size_bytes);
 }
 
+/* A call that failed half-way through its keys may have made some of those that were new: zeroed. */
+static inline void learn_what_was_made(struct run *run, const uint32_t *numbers, const struct weir_bytes *keys, size_t count,
+                                unsigned state)
+{
+    static const unsigned char zeros[1024];
+    for (size_t i = 0; i < count; i++) {
+        struct model_bytes *expected = &run->model.rows[numbers[i]].values[value_place(state)];
+        int code = -1;
+        op_state_set_key(run->op, keys[i].data, keys[i].size_bytes, key_hash(keys[i].data, keys[i].size_bytes));
+        if (expected->data == NULL && op_state_value_get(run->op, state, NULL, &code, NULL) != NULL)
+            model_value_set(expected, zeros, states[state].size_bytes);
+    }
+}
+
+/* One fixed value of several keys, some of them twice. */
+static inline void change_values(struct run *run)
+{
+    static unsigned char bytes[WEIR_BATCH_RECORDS_MAX][1024];
+    uint32_t numbers[WEIR_BATCH_RECORDS_MAX];
+    struct weir_bytes keys[WEIR_BATCH_RECORDS_MAX];
+    uint64_t hashes[WEIR_BATCH_RECORDS_MAX];
+    void *values[WEIR_BATCH_RECORDS_MAX];
+    unsigned state = (unsigned)below(run, BYTES_20 + 1);
+    uint32_t size_bytes = states[state].size_bytes;
+    size_t count = below(run, WEIR_BATCH_RECORDS_MAX + 1);
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = i > 0 && below(run, 4) == 0 ? numbers[below(run, i)] : (uint32_t)below(run, run->model.key_count);
+        keys[i] = (struct weir_bytes){bytes[i], key_of(run, numbers[i], bytes[i])};
+        hashes[i] = key_hash(bytes[i], keys[i].size_bytes);
+    }
+    if (!done(run, op_state_values(run->op, state, keys, hashes, count, values, NULL))) {
+        learn_what_was_made(run, numbers, keys, count, state);
+        return;
+    }
+    cr_assert_null(op_state_key(run->op, NULL));
+    for (size_t i = 0; i < count; i++) { /* all are good together: the changes of one show in another of the same key */
+        struct model_bytes *expected = &run->model.rows[numbers[i]].values[value_place(state)];
+        static const unsigned char zeros[1024];
+        cr_assert_eq(memcmp(values[i], expected->data != NULL ? expected->data : zeros, size_bytes), 0);
+        ((unsigned char *)values[i])[below(run, size_bytes)] = (unsigned char)run->random;
+        model_value_set(expected, values[i], size_bytes);
+    }
+}
+
 static inline void change_list(struct run *run, struct model_row *row, unsigned state, unsigned char *bytes)
 {
     size_t size_bytes = random_bytes(run, bytes, WEIR_ENTRY_BYTES_MAX);
@@ -371,6 +415,8 @@ static inline void step(struct run *run)
         change_timers(run, key);
     else if (dice < 220)
         fire_timers(run);
+    else if (dice < 240)
+        change_values(run);
     else if (state == LIST || state == OP_LIST)
         change_list(run, row, state, bytes);
     else if (state == MAP || state == OP_MAP)
