@@ -116,6 +116,7 @@ struct task {
     struct task_output *outs;
     unsigned out_count;
     int64_t wake_due_since_ns; /* the first wake put off; 0: none */
+    int64_t work_begun_ns;     /* when the last batch of records was begun */
     bool output_tight; /* a ring has little room left: end the batch and wait */
     struct task_channel channels[GRAPH_EDGES_MAX];
     unsigned channel_count;
