@@ -119,7 +119,7 @@ static int send_by_key(struct weir_ctx *ctx, const struct target *target, const 
 {
     int code = target->key->fn != NULL ? align_record(ctx, &data, size_bytes) : WEIR_OK;
     struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes};
-    struct weir_bytes key;
+    struct weir_bytes key = {0};
     if (code == WEIR_OK)
         code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
     if (code != WEIR_OK)
@@ -335,7 +335,7 @@ static int push_reserved(struct weir_ctx *ctx, size_t size_bytes)
     size_t prefix = 0;
     if (target->key != NULL) {
         struct weir_record record = {.data = ctx->reserved, .size_bytes = (uint32_t)size_bytes};
-        struct weir_bytes key;
+        struct weir_bytes key = {0};
         int code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
         if (code != WEIR_OK)
             return code;
