@@ -148,12 +148,15 @@ static int fill_record(struct task *task, struct commit_record *record)
 
 /* A wake costs both sides microseconds: a task with more to do puts it off for so long, so that one serves several batches. */
 #define WAKE_DELAY_NS (100 * NS_PER_US)
+/* But not behind the next batch where batches take so long: nothing can be woken while an operator works. */
+#define SLOW_BATCH_NS NS_PER_MS
 
 void batch_wake_readers(struct task *task, bool more_to_come)
 {
     if (task->wake_due_since_ns == 0)
         return;
-    if (more_to_come && clock_monotonic_ns() - task->wake_due_since_ns < WAKE_DELAY_NS)
+    bool slow = task->wake_due_since_ns - task->work_begun_ns > SLOW_BATCH_NS;
+    if (more_to_come && !slow && clock_monotonic_ns() - task->wake_due_since_ns < WAKE_DELAY_NS)
         return;
     task->wake_due_since_ns = 0;
     for (unsigned i = 0; i < task->out_count; i++) {

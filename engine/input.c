@@ -159,7 +159,7 @@ static int drain_input(struct task *task, struct task_input *in)
     bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
     int result = WEIR_IDLE;
     int64_t begun_ns = 0;
-    task->gulp_begun_ns = clock_monotonic_ns();
+    task->work_begun_ns = task->gulp_begun_ns = clock_monotonic_ns();
     do {
         struct ring_frame control = {0};
         bool has_control = false;

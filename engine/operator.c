@@ -133,7 +133,8 @@ void task_free_operators(struct task *task)
         struct weir_ctx *ctx = &task->ops[i];
         op_state_close(ctx->state);
         free(ctx->self);
-        free(ctx->scratch);
+        free(ctx->scratch.bytes);
+        free(ctx->aligned.bytes);
         free(ctx->key_scratch);
         free(ctx->keys_scratch);
     }

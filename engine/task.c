@@ -395,14 +395,12 @@ static int source_work(struct task *task)
     if (task->ended || task->stopping)
         return WEIR_IDLE;
     int code = WEIR_OK;
-    int64_t begun_ns = 0;
+    task->work_begun_ns = clock_monotonic_ns();
     do { /* several polls make a batch */
         uint64_t left = task->job->options->batch_records - task->batch_records;
         uint64_t before = task->batch_records;
         code = source_turn(task, (uint32_t)u64_min(left, GULP_RECORDS_MAX));
-        int64_t now_ns = clock_monotonic_ns();
-        begun_ns = begun_ns == 0 ? now_ns : begun_ns;
-        if (task->batch_records == before || now_ns - begun_ns >= task->job->options->batch_time_ns)
+        if (task->batch_records == before || clock_monotonic_ns() - task->work_begun_ns >= task->job->options->batch_time_ns)
             break;
     } while (code == WEIR_OK && task->batch_records < task->job->options->batch_records && !task->output_tight &&
              overflow_is_empty(&task->overflow) && !undo_is_long(task->region.undo));

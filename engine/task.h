@@ -38,6 +38,12 @@ struct output {
 /* Takes emitted records in a harness. */
 typedef int (*collect_fn)(void *self, unsigned port, const void *data, size_t size_bytes);
 
+/* Private memory for one record. */
+struct emit_buffer {
+    void *bytes;
+    size_t capacity;
+};
+
 /* An operator instance. */
 struct weir_ctx {
     struct task *task;
@@ -55,8 +61,7 @@ struct weir_ctx {
     size_t reserved_bytes;
     unsigned reserved_port;
     struct ring_producer *reserved_ring; /* NULL: in scratch */
-    void *scratch;
-    size_t scratch_bytes;
+    struct emit_buffer scratch, aligned; /* what is reserved; an emitted record that its reader needs aligned */
     unsigned char *key_scratch; /* WEIR_KEY_BYTES_MAX, for key functions */
     const struct weir_record *batch; /* of the on_batch() that runs */
     size_t batch_left_cold;      /* how many records it has; 0: their state was prefetched, or is looked for all at once */
@@ -117,6 +122,7 @@ struct task {
     struct task_output *outs;
     unsigned out_count;
     int64_t wake_due_since_ns; /* the first wake put off; 0: none */
+    int64_t work_begun_ns;     /* when the last batch of records was begun */
     bool output_tight; /* a ring has little room left: end the batch and wait */
     struct task_channel channels[GRAPH_EDGES_MAX];
     unsigned channel_count;
