@@ -346,5 +346,8 @@ int job_choose_start(struct job *job, struct weir_error *err)
     atomic_store(&job->shared->restore_checkpoint, restored);
     if (job->options->restore != 0) /* the one to go back to may be older than those that are kept */
         return WEIR_OK;
-    return checkpoint_retain(&job->dir, (uint32_t)job->options->checkpoints_retained, state->next_id, NULL, err);
+    struct weir_error left = {0}; /* what cannot be deleted is in nobody's way */
+    if (checkpoint_retain(&job->dir, (uint32_t)job->options->checkpoints_retained, state->next_id, NULL, &left) != WEIR_OK)
+        log_line(LOG_WARNING, "deleting old checkpoints: %s", left.text);
+    return WEIR_OK;
 }
