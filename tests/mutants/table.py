@@ -1,4 +1,5 @@
-"""The seeded bugs. Each has a name, the place (file, old, new; or edits, a list of them), why it matters, and the tests that must catch it,
+"""The seeded bugs. Each has a name, the place (file, old, new; or edits, a list of them),
+why it matters, and the tests that must catch it,
 the quickest first:
 
     test_ring:ring/a_full_*     a Criterion program, and which of its tests
@@ -67,7 +68,8 @@ RING = [
     bug("ring.poison_ignored", "engine/task.c",
         "            if (is_poisoned(task))\n", "            if (is_poisoned(task) && task->turns == 0)\n",
         "a task goes on beside a ring that its neighbour found damaged",
-        "test_batch:batch/*", survives="nobody but the reader that found the damage, and fails at once, sees the mark: the job goes "
+        "test_batch:batch/*",
+        survives="nobody but the reader that found the damage, and fails at once, sees the mark: the job goes "
         "back either way. The other side's look at it only matters where the finder hangs"),
 ]
 
@@ -85,7 +87,8 @@ DOORBELL = [
         "    atomic_store_explicit(&bell->state, (uint32_t)how, memory_order_relaxed);\n"
         "    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in doorbell_ring() */\n",
         "    atomic_store_explicit(&bell->state, (uint32_t)how, memory_order_relaxed);\n",
-        "the store may come after the look: a wake-up is lost", "test_doorbell:doorbell/no_wake_up_*", "test_ring:ring/no_wake_up_*"),
+        "the store may come after the look: a wake-up is lost", "test_doorbell:doorbell/no_wake_up_*",
+        "test_ring:ring/no_wake_up_*"),
     bug("doorbell.reader_not_noted", "engine/batch.c",
         "    out->wake_due = true;\n", "    out->wake_due = false;\n",
         "a sleeping reader is not told of new records", "integration_test_wakes:wakes/a_record_*"),
@@ -95,13 +98,15 @@ UNDO = [
     bug("undo.count_before_entry", "state/undo.h",
         "    unsigned char *to = log->entries + used_bytes;\n    undo_copy(to, address, size_bytes);\n",
         "    unsigned char *to = log->entries + used_bytes;\n"
-        "    atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);\n    atomic_signal_fence(memory_order_seq_cst);\n"
+        "    atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);\n    "
+        "atomic_signal_fence(memory_order_seq_cst);\n"
         "    undo_copy(to, address, size_bytes);\n",
         "a kill in between leaves an entry of old bytes that were never written", "test_undo_steps:undo_steps/*"),
     bug("undo.count_before_entries", "state/undo.h",
         "    unsigned char *to = log->entries + used_bytes;\n    for (size_t i = 0; i < count; i++) {\n",
         "    unsigned char *to = log->entries + used_bytes;\n"
-        "    atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);\n    atomic_signal_fence(memory_order_seq_cst);\n"
+        "    atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);\n    "
+        "atomic_signal_fence(memory_order_seq_cst);\n"
         "    for (size_t i = 0; i < count; i++) {\n",
         "the same for entries that are noted together", "test_undo_steps:undo_steps/*"),
     bug("undo.batch_before_empty", "state/undo.c",
@@ -113,7 +118,8 @@ UNDO = [
     bug("undo.committed_batch_undone", "state/undo.c",
         "    if (batch <= committed_batch)\n        return WEIR_OK;\n    if (batch != committed_batch + 1 || used_bytes",
         "    if (batch < committed_batch)\n        return WEIR_OK;\n    if (used_bytes",
-        "a kill right behind the commit takes a batch back that its readers have seen", "test_undo:undo/a_batch_that_is_committed_*",
+        "a kill right behind the commit takes a batch back that its readers have seen",
+        "test_undo:undo/a_batch_that_is_committed_*",
         "crash.in_place:t5"),
     bug("undo.forward", "state/undo.c",
         "    for (uint64_t end = used_bytes; end > 0;) {\n        uint64_t offset, entry_bytes;\n"
@@ -159,8 +165,10 @@ CHUNK = [
         "if (header->cuts[0].live == 0) /* with one",
         "the bytes that an undo needs are overwritten", "test_chunk:chunk/what_a_batch_frees_*"),
     bug("chunk.frozen_freed_at_the_commit", "state/chunk.c",
-        "    struct chunk_header *header = region->header;\n    if (header->cuts[0].live == 0)\n        header->marks.release_pos",
-        "    struct chunk_header *header = region->header;\n    if (header->cuts[0].live <= 1)\n        header->marks.release_pos",
+        "    struct chunk_header *header = region->header;\n    if (header->cuts[0].live == 0)\n        "
+        "header->marks.release_pos",
+        "    struct chunk_header *header = region->header;\n    if (header->cuts[0].live <= 1)\n        "
+        "header->marks.release_pos",
         "the snapshot child reads chunks that are written again", "test_state_undo:state_undo/*", "test_chunk:chunk/*"),
     bug("chunk.frozen_freed_by_the_undo", "state/chunk.c",
         "uint64_t free_end = cut != NULL ? u64_min(cut->retire_tail, marks->retire_tail) : marks->retire_tail;",
@@ -178,7 +186,8 @@ CHUNK = [
         "a chunk that the child is about to read is changed in place", "test_chunk:chunk/what_the_reader_has_gathered_*",
         "test_state_model:state_model/keys_of_8_bytes"),
     bug("chunk.gathered_said_before_the_copy", "snapshot/snapshot_write.c",
-        "w->source->gathered(w->source->self, (uint32_t)w->last_id + 1);", "w->source->gathered(w->source->self, (uint32_t)w->last_id + 2);",
+        "w->source->gathered(w->source->self, (uint32_t)w->last_id + 1);",
+        "w->source->gathered(w->source->self, (uint32_t)w->last_id + 2);",
         "a chunk that was not copied yet may change", "test_snapshot_write:snapshot_write/the_source_learns_*"),
     bug("chunk.half_a_cut_forgotten", "state/chunk.c",
         "    if (header->cutting != 0)\n        forget_half_a_cut(region);", "    header->cutting = 0;",
@@ -203,11 +212,13 @@ TABLE = [
         "place_rows(table, (uint32_t[2]){bucket, upper}, UINT32_C(1) << (31 - depth), rows, count - 1);",
         "a key forgets its state", "test_table:table/rows_of_16_*"),
     bug("table.remove_leaves_a_hole", "state/table_bucket.c",
-        "        if (from == table->slot_count)\n            break;", "        if (from <= table->slot_count)\n            break;",
+        "        if (from == table->slot_count)\n            break;",
+        "        if (from <= table->slot_count)\n            break;",
         "keys behind the hole are not found", "test_table:table/rows_of_16_*"),
     bug("table.merge_without_its_depth", "state/table_bucket.c",
         "    merged->depth = (uint8_t)(merged->depth - 1);\n", "    merged->depth = (uint8_t)(merged->depth - 0);\n",
-        "the next split of the merged bucket goes wrong", "test_table:table/buckets_are_half_full_*", "test_table:table/rows_of_16_*"),
+        "the next split of the merged bucket goes wrong", "test_table:table/buckets_are_half_full_*",
+        "test_table:table/rows_of_16_*"),
 ]
 
 COMMIT = [
@@ -245,14 +256,18 @@ COMMIT = [
 BARRIER = [
     bug("barrier.alignment_skipped", "engine/barrier.c",
         "in->blocked = task->job->options->guarantee == OPTION_EXACTLY_ONCE;", "in->blocked = false;",
-        "records behind the barrier are in the cut: they are doubled when the job goes back", "crash.sweep:v5:", "crash.random_kills:"),
+        "records behind the barrier are in the cut: they are doubled when the job goes back", "crash.sweep:v5:",
+        "crash.random_kills:"),
     bug("barrier.first_one_is_enough", "engine/barrier.c",
-        "    if (task->aligned_count < task->in_count)\n        return WEIR_OK;", "    if (task->aligned_count == 0)\n        return WEIR_OK;",
+        "    if (task->aligned_count < task->in_count)\n        return WEIR_OK;",
+        "    if (task->aligned_count == 0)\n        return WEIR_OK;",
         "records before the other barriers are not in the cut: they are lost", "crash.sweep:v5:", "crash.random_kills:"),
     bug_of_edits("barrier.forwarded_before_the_cut", [
-        ("engine/barrier.c", "    else\n        start_snapshot(task, checkpoint_id);\n    KILL_POINT(b4);\n", "    KILL_POINT(b4);\n"),
+        ("engine/barrier.c", "    else\n        start_snapshot(task, checkpoint_id);\n    KILL_POINT(b4);\n",
+        "    KILL_POINT(b4);\n"),
         ("engine/barrier.c", "    if (code >= 0)\n        code = batch_commit(task);\n    KILL_POINT(b5);\n",
-         "    if (code >= 0)\n        code = batch_commit(task);\n    start_snapshot(task, checkpoint_id);\n    KILL_POINT(b5);\n"),
+         "    if (code >= 0)\n        code = batch_commit(task);\n    start_snapshot(task, checkpoint_id);\n    "
+         "KILL_POINT(b5);\n"),
         ("engine/barrier.c", "    if (!task->barrier_snapshot || is_given_up(task, checkpoint_id)) /* its",
          "    if (is_given_up(task, checkpoint_id)) /* its")],
         "whoever takes over has nothing that says that the cut is due", "crash.in_place:b3"),
@@ -262,9 +277,11 @@ BARRIER = [
          "    fork_snapshot(task, checkpoint_id, attempt);\n    write_cut_record(task, checkpoint_id);\n}")],
         "the manifest has the positions of an older checkpoint", "crash.in_place:b3", "crash.sweep:v5:"),
     bug("barrier.cut_of_an_aborted_checkpoint", "engine/barrier.c",
-        "    if (is_given_up(task, checkpoint_id)) {\n        snapshot_failed", "    if (checkpoint_id == 0) {\n        snapshot_failed",
+        "    if (is_given_up(task, checkpoint_id)) {\n        snapshot_failed",
+        "    if (checkpoint_id == 0) {\n        snapshot_failed",
         "a cut is held, and a file is written, that nobody waits for",
-        "crash.sweep:b2:", survives="a race with the coordinator's timeout, which costs time and no record: the coordinator waits for "
+        "crash.sweep:b2:",
+        survives="a race with the coordinator's timeout, which costs time and no record: the coordinator waits for "
         "the child, or kills it, before it begins the next checkpoint"),
     bug("barrier.state_not_in_the_cut", "engine/barrier.c",
         "    cut->position_bytes = (uint32_t)task->position_bytes;\n", "    cut->position_bytes = 0;\n",
@@ -319,7 +336,8 @@ MANIFEST = [
         ("snapshot/manifest_file.c", "    int synced = io->fsync(io->self, fd); /* once: see snapshot_write() */\n",
          "    int early = io->rename_new(io->self, w->dir->fd, w->temp_name, w->name);\n    (void)early;\n"
          "    int synced = io->fsync(io->self, fd);\n"),
-        ("snapshot/manifest_file.c", "int result = io->rename_new(io->self, w->dir->fd, w->temp_name, w->name);", "int result = 0;")],
+        ("snapshot/manifest_file.c", "int result = io->rename_new(io->self, w->dir->fd, w->temp_name, w->name);",
+        "int result = 0;")],
         "a power cut leaves an empty manifest under the final name",
         "test_manifest_file:manifest_file/the_file_is_synced_before_*"),
     bug("manifest.fsync_dropped", "snapshot/manifest_file.c",
@@ -393,10 +411,13 @@ COORDINATOR = [
     bug("coordinator.snapshot_of_a_dead_child_counts", "engine/launcher.c",
         "SNAPSHOT_WORD(SNAPSHOT_ID(word), SNAPSHOT_FAILED)))\n        job_wake(job->coordinator_fd);\n}\n\nstatic void task_gone",
         "SNAPSHOT_WORD(SNAPSHOT_ID(word), SNAPSHOT_DONE)))\n        job_wake(job->coordinator_fd);\n}\n\nstatic void task_gone",
-        "a checkpoint is complete whose file is not", "integration_test_checkpoints:checkpoints/a_snapshot_child_*", "crash.sweep:h3:"),
+        "a checkpoint is complete whose file is not", "integration_test_checkpoints:checkpoints/a_snapshot_child_*",
+        "crash.sweep:h3:"),
     bug("coordinator.restores_before_all_have_verified", "engine/restore.c",
-        "        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) == 0)\n            return false;\n",
-        "        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) > 1)\n            return false;\n",
+        "        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) == 0)\n            return "
+        "false;\n",
+        "        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) > 1)\n            return "
+        "false;\n",
         "sinks show output of a checkpoint that proves damaged", "crash.damaged:"),
 ]
 
@@ -406,7 +427,8 @@ SINKS = [
         "a repeated commit prints the rows again", "test_stdout_sink:stdout_sink/rows_are_printed_*",
         "test_stdout_sink:stdout_sink/printing_goes_on_*"),
     bug("sink.progress_forgotten", "connectors/stdout/stdout_sink.c",
-        "    if (io_pread_all(progress_fd, &printed, sizeof(printed), 0) != (ssize_t)sizeof(printed))\n        printed = 0;\n", "",
+        "    if (io_pread_all(progress_fd, &printed, sizeof(printed), 0) != (ssize_t)sizeof(printed))\n        printed = 0;\n",
+        "",
         "what a dead process printed is printed again", "test_stdout_sink:stdout_sink/printing_goes_on_*"),
     bug("sink.abort_keeps_staged_files", "connectors/io/staging.c",
         "if (is_own_staged(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)",
@@ -427,7 +449,8 @@ SINKS = [
         "the last rows before a barrier are lost", "test_file_sink:file_sink/rows_are_visible_*"),
     bug("sink.commit_before_the_checkpoint", "engine/barrier.c",
         "list->item[0].checkpoint_id <= checkpoint_id) {", "list->item[0].checkpoint_id <= checkpoint_id + 1) {",
-        "output is visible that the job may go back behind", "crash.sweep:v5:", "integration_test_checkpoints:checkpoints/output_appears_*",
+        "output is visible that the job may go back behind", "crash.sweep:v5:",
+        "integration_test_checkpoints:checkpoints/output_appears_*",
         "crash.launcher_kills:"),
     bug("sink.pending_of_a_failed_checkpoint_forgotten", "connectors/io/staging.c",
         ".first = s->first_uncommitted,", ".first = s->next_number - 1,",
@@ -458,7 +481,8 @@ SOURCES = [
         "        p.offset = self->reader.buffer_offset + self->reader.used;\n",
         "records that were read and not emitted are lost", "test_file_source:file_source/a_restore_at_any_position_*"),
     bug("source.position_of_the_beginning", "connectors/file/file_source.c",
-        "    if (self->reader.fd >= 0)\n        p.offset", "    if (self->reader.fd >= 0 && self->options.follow)\n        p.offset",
+        "    if (self->reader.fd >= 0)\n        p.offset",
+        "    if (self->reader.fd >= 0 && self->options.follow)\n        p.offset",
         "records are read again", "test_file_source:file_source/a_restore_at_any_position_*"),
     bug("source.journal_position_of_what_was_read", "connectors/line/line_source.c",
         "self->options.journal ? self->buffer_stream + self->cursor", "self->options.journal ? self->buffer_stream + self->used",
@@ -469,21 +493,24 @@ SOURCES = [
         "a number is skipped after a restore", "test_pace:pace/it_goes_on_*", TAKEOVERS),
     bug("source.one_too_early", "connectors/pace.c",
         "struct pace_position here = {.next = pace->next, .step = pace->step};",
-        "struct pace_position here = {.next = pace->next >= pace->step ? pace->next - pace->step : pace->next, .step = pace->step};",
+        "struct pace_position here = {.next = pace->next >= pace->step ? pace->next - pace->step : pace->next, .step = "
+        "pace->step};",
         "a number comes twice after a restore", "test_pace:pace/it_goes_on_*", TAKEOVERS),
     bug("source.position_not_noted", "engine/input.c",
         "int code = task->batch_open || result == WEIR_END ? source_note_position(task) : WEIR_OK;",
         "int code = result == WEIR_END ? source_note_position(task) : WEIR_OK;",
         "a taker begins at an old position", TAKEOVERS),
     bug("source.list_of_files_made_anew", "connectors/file/file_source.c",
-        "    bool is_fresh = position == NULL && weir_restored_checkpoint(ctx) == 0;\n", "    bool is_fresh = position == NULL;\n",
+        "    bool is_fresh = position == NULL && weir_restored_checkpoint(ctx) == 0;\n",
+        "    bool is_fresh = position == NULL;\n",
         "files that came later are read by one instance and not by the other",
         "test_file_source:file_source/a_checkpoint_from_before_*"),
 ]
 
 TAKEOVER = [
     bug("takeover.own_fault_taken_over", "engine/takeover.c",
-        "return WIFSIGNALED(task->exit_status) && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status)) && task->hung == 0 &&",
+        "return WIFSIGNALED(task->exit_status) && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status)) && task->hung == 0 "
+        "&&",
         "return WIFSIGNALED(task->exit_status) && task->hung == 0 &&",
         "memory of a process that ran wild is believed", "integration_test_recovery:recovery/an_operator_that_aborts_*"),
     bug("takeover.hung_task_taken_over", "engine/takeover.c",
@@ -507,13 +534,15 @@ TAKEOVER = [
         "int code = task->barrier_due != 0 ? barrier_finish(task) : WEIR_OK;", "int code = WEIR_OK;",
         "a barrier that was taken is never forwarded", "crash.in_place:b3"),
     bug_of_edits("takeover.wake_owed_to_a_neighbour", [
-        ("engine/batch.c", "    for (unsigned i = 0; i < task->out_count; i++) /* published before, perhaps, by one that died before it rang */\n"
+        ("engine/batch.c",
+        "    for (unsigned i = 0; i < task->out_count; i++) /* published before, perhaps, by one that died before it rang */\n"
          "        job_ring_task(task->job, task->outs[i].to_task);\n"
          "    for (unsigned i = 0; i < task->in_count; i++)\n        job_ring_task(task->job, task->ins[i].from_task);\n", ""),
-        ("engine/launcher.c", "            takeover_log_death(job, i);\n            job_ring_all_tasks(job);\n", "            takeover_log_death(job, i);\n")],
+        ("engine/launcher.c", "            takeover_log_death(job, i);\n            job_ring_all_tasks(job);\n",
+        "            takeover_log_death(job, i);\n")],
         "a neighbour sleeps on beside what was published for it", "crash.sweep:r4:", "crash.sweep:c3:",
         survives="every sleep is bounded by half a second, so it costs time and no record; no test asserts a time"),
 ]
 
-MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS, *SOURCES,
-           *TAKEOVER]
+MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
+           *SOURCES, *TAKEOVER]

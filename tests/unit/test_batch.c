@@ -1,4 +1,7 @@
-/* test_batch.c - the commit record: what it carries, and that a damaged one is refused. A task without operators, one ring to each side. */
+/*
+ * test_batch.c - the commit record: what it carries, and that a damaged one is refused. The task has no operators, and one ring
+ * to each side.
+ */
 #include "engine/batch.h"
 #include "engine/task.h"
 
@@ -24,7 +27,8 @@ static void make_memory(void)
 {
     struct weir_error err = {0};
     job.graph = &graph;
-    cr_assert_eq(chunk_region_create(&region, "test", LIMIT, commit_area_bytes(&graph, &chain, 2), &err), WEIR_OK, "%s", err.text);
+    size_t area_bytes = commit_area_bytes(&graph, &chain, 2);
+    cr_assert_eq(chunk_region_create(&region, "test", LIMIT, area_bytes, &err), WEIR_OK, "%s", err.text);
     cr_assert_eq(chunk_undo_create(&region, "test", UNDO_BYTES_MAX, &err), WEIR_OK, "%s", err.text);
     cr_assert_eq(ring_create("in", RING_BYTES_MIN, &in_fd, &err), WEIR_OK);
     cr_assert_eq(ring_create("out", RING_BYTES_MIN, &out_fd, &err), WEIR_OK);
@@ -76,7 +80,7 @@ static void feed(unsigned count)
 /* Takes a frame, emits a longer one, queues one, and changes a byte of the state. */
 static void work(struct task *task, unsigned char value)
 {
-    struct ring_frame frame;
+    struct ring_frame frame = {0};
     void *payload;
     cr_assert_eq(ring_peek(&task->ins[0].ring, &frame), WEIR_OK);
     cr_assert_not_null(ring_claim(&task->outs[0].ring, 200));
@@ -168,7 +172,7 @@ Test(batch, everything_that_the_record_carries_is_there_for_whoever_takes_over)
 
 Test(batch, what_the_dead_one_had_not_published_is_published_and_once)
 {
-    struct ring_frame frame;
+    struct ring_frame frame = {0};
     struct ring_consumer neighbour;
     struct task *dead = committed_task();
     cr_assert_eq(ring_consumer_attach(&neighbour, out_fd, NULL), WEIR_OK);

@@ -1,6 +1,6 @@
 /*
- * test_undo_steps.c - a process that keeps an undo log, looked at behind every single one of its instructions (ptrace): whoever took
- * over there would find the state of the last batch that was committed.
+ * test_undo_steps.c - a process that keeps an undo log, looked at behind every single one of its instructions (ptrace): whoever
+ * took over there would find the state of the last batch that was committed.
  */
 #include "shm/layout.h"
 #include "shm/region.h"
@@ -71,8 +71,8 @@ static void check(const struct undo_log *log, const struct shared *shared, unsig
     memcpy(log_bytes, log, log->file_bytes);
     memcpy(memory, shared->memory, MEMORY_BYTES);
     int code = undo_apply((struct undo_log *)(void *)log_bytes, memory, MEMORY_BYTES, committed, &undone_bytes, &err);
-    cr_assert_eq(code, WEIR_OK, "behind instruction %llu, batch %llu: %s", (unsigned long long)step, (unsigned long long)committed,
-                 err.text);
+    cr_assert_eq(code, WEIR_OK, "behind instruction %llu, batch %llu: %s", (unsigned long long)step,
+                 (unsigned long long)committed, err.text);
     cr_assert_arr_eq(memory, wanted[committed], MEMORY_BYTES, "behind instruction %llu: not the state of batch %llu",
                      (unsigned long long)step, (unsigned long long)committed);
 }
