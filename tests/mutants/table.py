@@ -9,7 +9,7 @@ the quickest first:
 survives: why no test can tell this one from the right code. It is tried all the same, and counted apart."""
 
 RING_RANDOM = "test_ring:ring/random_damage*"
-TAKEOVERS = "crash.takeovers:one by one "
+TAKEOVERS = "crash.takeovers:one by one --no-chain"
 
 
 def bug(name, file, old, new, why, *tests, **more):
@@ -182,7 +182,7 @@ CHUNK = [
     bug("chunk.frozen_freed_while_the_child_reads", "engine/barrier.c",
         "    if (SNAPSHOT_STATUS(word) == SNAPSHOT_RUNNING)\n        return;\n    chunk_cut_release",
         "    if (SNAPSHOT_STATUS(word) == SNAPSHOT_NONE)\n        return;\n    chunk_cut_release",
-        "a checkpoint holds states of different moments", "crash.sweep:v5:", "crash.random_kills:"),
+        "a checkpoint holds states of different moments", "crash.sweep:v5:"),
     bug("chunk.written_flag_not_cleared", "state/chunk.c",
         "live[i] = entry & ~CHUNK_WRITTEN;", "live[i] = entry;",
         "frozen chunks are changed in place", "test_chunk:chunk/a_cut_keeps_*"),
@@ -261,12 +261,11 @@ COMMIT = [
 BARRIER = [
     bug("barrier.alignment_skipped", "engine/barrier.c",
         "in->blocked = task->job->options->guarantee == OPTION_EXACTLY_ONCE;", "in->blocked = false;",
-        "records behind the barrier are in the cut: they are doubled when the job goes back", "crash.sweep:v5:",
-        "crash.random_kills:"),
+        "records behind the barrier are in the cut: they are doubled when the job goes back", "crash.sweep:v5:"),
     bug("barrier.first_one_is_enough", "engine/barrier.c",
         "    if (task->aligned_count < task->in_count)\n        return WEIR_OK;",
         "    if (task->aligned_count == 0)\n        return WEIR_OK;",
-        "records before the other barriers are not in the cut: they are lost", "crash.sweep:v5:", "crash.random_kills:"),
+        "records before the other barriers are not in the cut: they are lost", "crash.sweep:v5:"),
     bug_of_edits("barrier.forwarded_before_the_cut", [
         ("engine/barrier.c", "    else\n        start_snapshot(task, checkpoint_id);\n    KILL_POINT(b4);\n",
         "    KILL_POINT(b4);\n"),
@@ -460,9 +459,7 @@ SINKS = [
         "        code = prepare_sinks(task, checkpoint_id);\n    if (code >= 0 && task->has_sink)\n"
         "        code = sinks_commit(task, checkpoint_id);\n    if (code >= 0)\n        code = batch_commit(task);\n"
         "    if (code >= 0)\n        code = barrier_finish(task);\n",
-        "output is visible that the job may go back behind", "crash.sweep:v5:",
-        "integration_test_checkpoints:checkpoints/output_appears_*",
-        "crash.launcher_kills:"),
+        "output is visible that the job may go back behind", "crash.sweep:v5:"),
     bug("sink.pending_of_a_failed_checkpoint_forgotten", "connectors/io/staging.c",
         ".first = s->first_uncommitted,", ".first = s->next_number - 1,",
         "rows of an epoch whose checkpoint failed are never shown", "test_file_sink:file_sink/what_a_failed_checkpoint_*"),
