@@ -249,7 +249,7 @@ static inline int fixture_load(const struct checkpoint_dir *dir, uint64_t checkp
 /* Entries of path/name whose name has `part` in it. */
 static inline unsigned fixture_count_files(const char *path, const char *name, const char *part)
 {
-    char text[256];
+    char text[1024];
     snprintf(text, sizeof text, "%s/%s", path, name);
     DIR *d = opendir(text);
     cr_assert_not_null(d);
