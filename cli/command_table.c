@@ -29,6 +29,10 @@ static const struct command_option stop_options[] = {
 };
 static const struct command_option kill_options[] = {
     {"signal", "SIGNAL", "Name or number of the signal (default: KILL)"},
+    {"role", "ROLE", "Which process: task, snapshot (the one that writes the task's snapshot at the moment), standby, coordinator or "
+                     "launcher (default: task)"},
+    {"kill-point", "NAME[:NTH]", "Sends no signal: the process kills itself when it comes to this place in the code (for the NTH time from "
+                                 "now on); in builds with kill points, base/kill_point.h lists them"},
     TIMEOUT_OPTION("5s"),
     JSON_OPTION,
     END_OF_OPTIONS,
@@ -71,10 +75,12 @@ static const struct command command_table[] = {
      .details = "CHECKPOINT is the number that 'checkpoints' shows (default: the newest)."},
     {.name = "stop", .words = "", .takes_job = true, .options = stop_options, .run = stop_command,
      .summary = "stop a job with a final checkpoint, and wait until it has ended"},
-    {.name = "kill", .words = "OPERATOR[/INDEX]", .words_min = 1, .words_max = 1, .takes_job = true, .options = kill_options,
-     .run = kill_command, .summary = "send a signal to the process of an operator, to see the job recover",
+    {.name = "kill", .words = "OPERATOR[/INDEX]", .words_max = 1, .takes_job = true, .options = kill_options,
+     .run = kill_command, .summary = "send a signal to a process of a running job, to see the job recover",
      .details = "Without /INDEX all instances of the operator are meant. Operators that are chained share a process: 'status' shows which. "
-                "'coordinator' is accepted too."},
+                "The roles coordinator and launcher need no OPERATOR; the operator 'coordinator' means the same.\n\n"
+                "A process is opened before it is looked at, and signalled only if it is a child of the job's launcher and has the "
+                "right name: another one that has got its number meanwhile is never hit. 'stop --now' is what ends a job."},
     {.name = "events", .words = "", .takes_job = true, .options = events_options, .run = events_command,
      .summary = "show the event log of a job, running or not"},
     {.name = "doctor", .words = "", .options = doctor_options, .run = doctor_command,

@@ -8,6 +8,7 @@
 #include "engine/overflow.h"
 #include "engine/task.h"
 #include "shm/region.h"
+#include "snapshot/io_fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,9 +55,12 @@ static int lock_directory(struct job *job, struct weir_error *err)
 
 static int open_directory(struct job *job, struct weir_error *err)
 {
+    const struct io *io = NULL;
     int code = make_parents(job->options->directory, err);
     if (code == WEIR_OK)
-        code = checkpoint_dir_open(io_system(), job->options->directory, true, &job->dir, err);
+        code = io_for_job(&io, err);
+    if (code == WEIR_OK)
+        code = checkpoint_dir_open(io, job->options->directory, true, &job->dir, err);
     if (code == WEIR_OK)
         code = lock_directory(job, err);
     if (code == WEIR_OK)

@@ -51,6 +51,14 @@ static json_t *task_json(const struct coordinator *c, unsigned i)
                      (int)atomic_load_explicit(&task->takeover_count, memory_order_relaxed));
 }
 
+/* The process that writes the task's snapshot; 0: none does. */
+static int snapshot_pid(const struct coordinator *c, unsigned i)
+{
+    const struct snapshot_slot *slot = &c->shared->tasks[i].snapshot;
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    return SNAPSHOT_STATUS(word) == SNAPSHOT_RUNNING ? (int)atomic_load(&slot->child_pid) : 0;
+}
+
 static json_t *edge_json(const struct coordinator *c, unsigned i)
 {
     const struct plan_ring *ring = &c->job->plan->rings[i];
@@ -92,7 +100,9 @@ json_t *status_json(const struct coordinator *c)
     static const char *const guarantees[] = {"exactly-once", "at-least-once", "none"};
     json_t *tasks = json_array(), *edges = json_array(), *counters = json_array();
     for (unsigned i = 0; i < c->job->plan->task_count; i++) {
-        json_array_append_new(tasks, task_json(c, i));
+        json_t *task = task_json(c, i);
+        json_object_set_new(task, "snapshot_pid", json_integer(snapshot_pid(c, i)));
+        json_array_append_new(tasks, task);
         append_counters(c, i, counters);
     }
     for (unsigned i = 0; i < c->job->plan->ring_count; i++)
