@@ -1,7 +1,7 @@
 /*
  * state_bench.c - updates per second of a keyed counter (8-byte keys, 8-byte values) on one core, straight on the
- * state layer: no ring, no records; by processor time, so that a busy machine disturbs it less. For tuning; the
- * figures of whole jobs come from bench/run.
+ * state layer: no ring, no records; by processor time, so that a busy machine disturbs it less; without undo log, with one (a batch is
+ * 1,024 updates), and with cuts as well. For tuning; the figures of whole jobs come from bench/run.
  *
  *     state_bench [KEYS...]       default: 1000 1000000 10000000
  */
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define BATCH 32
+#define COMMIT_UPDATES 1024
 #define MEASURE_NS (NS_PER_S / 2)
 
 struct counter_bench {
@@ -21,6 +22,7 @@ struct counter_bench {
     uint64_t random;
     int64_t cut_ns; /* spent in releasing and taking cuts: the part of a barrier's pause that depends on the size of a chunk */
     uint64_t cut_count;
+    uint64_t batch;
     struct weir_error err;
 };
 
@@ -88,13 +90,17 @@ static double measure(struct counter_bench *bench, int64_t cut_every_ns)
     uint64_t updates = 0;
     uint64_t cut = 0;
     while (now_ns - start_ns < MEASURE_NS) {
-        for (int round = 0; round < 1000; round++) {
+        for (int round = 0; round < 1024; round++) {
             uint64_t keys[BATCH];
+            if (round % (COMMIT_UPDATES / BATCH) == 0) {
+                chunk_batch_end(&bench->region);
+                chunk_batch_begin(&bench->region, ++bench->batch);
+            }
             for (int i = 0; i < BATCH; i++)
                 keys[i] = scatter(random_below(bench, bench->key_count) + 1);
             update(bench, keys);
         }
-        updates += 1000 * BATCH;
+        updates += 1024 * BATCH;
         now_ns = processor_ns();
         if (now_ns >= next_cut_ns) {
             if (chunk_cut_live(&bench->region) != NULL)
@@ -123,12 +129,15 @@ static void run(uint64_t key_count)
     fill(&bench);
     double fill_s = (double)(processor_ns() - start_ns) / 1e9;
     double plain = measure(&bench, 0);
+    if (chunk_undo_create(&bench.region, "state_bench", UNDO_BYTES_MAX, &err) != WEIR_OK)
+        fail(&err);
+    double undo = measure(&bench, 0);
     double cuts = measure(&bench, 100 * NS_PER_MS);
     struct chunk_usage usage;
     chunk_usage(&bench.region, &usage);
     double cut_ms = bench.cut_count > 0 ? (double)bench.cut_ns / (double)bench.cut_count / 1e6 : 0;
-    printf("%9llu keys: insert %6.1f, update %6.1f, with a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu, cut %.3f ms\n",
-           (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, cuts / 1e6,
+    printf("%9llu keys: insert %6.1f, update %6.1f, with undo log %6.1f, and a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu, cut %.3f ms\n",
+           (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, undo / 1e6, cuts / 1e6,
            (double)usage.live_bytes / 1048576, (unsigned long long)usage.copied_chunks, cut_ms);
     op_state_close(bench.op);
     chunk_region_destroy(&bench.region);
