@@ -229,7 +229,7 @@ def kill_once(job, probe, generation):
 
 
 def recovery(context, label, keys, rate, kills=KILLS):
-    options = [f"--set=rate={rate}", "--checkpoint-interval=1s"]
+    options = [f"--set=rate={rate}", "--checkpoint-interval=1s", "--takeover=off"]
     job, probe = updates_job(context, keys, options)
     random.seed(42)
     first, first_new = [], []
@@ -248,6 +248,39 @@ def recovery(context, label, keys, rate, kills=KILLS):
         figures.append(Figure(f"recovery.{label}.{name}.p50", values, "ms", command, note=note))
         for share, text in ((0.99, "p99"), (1, "max")):
             figures.append(Figure(f"recovery.{label}.{name}.{text}", values, "ms", command, value=percentile(values, share)))
+    return figures
+
+
+# ------------------------------------------------------------------------------------------------- takeover -----
+
+
+def gap_after_kill(job, probe):
+    """Kills the keyed task. Returns the sink's longest gap, in ms, in a moment before the kill, and in one around it."""
+    time.sleep(random.uniform(0.05, 0.15))
+    probe.take_gap_ns()
+    time.sleep(0.05)
+    before_ns = probe.take_gap_ns()
+    task = job.task("count")
+    os.kill(task["pid"], signal.SIGKILL)
+    job.wait_until(lambda: job.task("count")["takeovers"] > task["takeovers"], "a takeover", 60)
+    time.sleep(0.05)
+    return before_ns / 1e6, probe.take_gap_ns() / 1e6
+
+
+def takeover(context, label, keys, rate, how, kills=KILLS):
+    options = [f"--set=rate={rate}", "--checkpoint-interval=1s", f"--takeover={how}"]
+    job, probe = updates_job(context, keys, options)
+    random.seed(42)
+    with job:
+        job.wait_until(lambda: probe.records() >= keys, "filling the state")
+        gaps = [gap_after_kill(job, probe) for _ in range(kills)]
+        command = context.shown(job.arguments)
+    note = f"{kills} kills, {keys} keys, {rate / 1e6:g} M records/s, checkpoint every second"
+    figures = []
+    for name, values in (("gap", [gap[1] for gap in gaps]), ("gap_without_kill", [gap[0] for gap in gaps])):
+        figures.append(Figure(f"takeover.{label}.{how}.{name}.p50", values, "ms", command, note=note))
+        for share, text in ((0.99, "p99"), (1, "max")):
+            figures.append(Figure(f"takeover.{label}.{how}.{name}.{text}", values, "ms", command, value=percentile(values, share)))
     return figures
 
 
@@ -312,5 +345,9 @@ FIGURES = {
     "snapshot": (snapshot, "snapshot write and read bandwidth, beside fio"),
     "recovery.1mps": (lambda c: recovery(c, "1mps", 100_000, 1_000_000), "SIGKILL of the keyed task to new output: 100,000 keys, 1 M records/s"),
     "recovery.1m": (lambda c: recovery(c, "1m", 1_000_000, 1_000_000), "the same, 1,000,000 keys"),
+    "takeover.1mps": (lambda c: takeover(c, "1mps", 100_000, 1_000_000, "on") + takeover(c, "1mps", 100_000, 1_000_000, "cold"),
+                      "SIGKILL of the keyed task: the sink's longest gap; 100,000 keys, 1 M records/s; with standbys, and cold"),
+    "takeover.1m": (lambda c: takeover(c, "1m", 1_000_000, 1_000_000, "on") + takeover(c, "1m", 1_000_000, 1_000_000, "cold"),
+                    "the same, 1,000,000 keys"),
     "idle": (idle, "CPU time and memory of a job without input"),
 }

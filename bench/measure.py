@@ -133,7 +133,7 @@ class Probe:
     """struct probe of random_updates.c, shared with the running job."""
 
     BYTES = 262144
-    HEAD = struct.Struct("=QQqQ")
+    HEAD = struct.Struct("=QQqQq")
     ROW = struct.Struct("=QqqQ")
     ROWS = 4096
 
@@ -149,6 +149,12 @@ class Probe:
 
     def sequence_end(self):
         return self.HEAD.unpack_from(self.memory, 0)[1]
+
+    def take_gap_ns(self):
+        """The longest time between two batches since the last call."""
+        gap_ns = self.HEAD.unpack_from(self.memory, 0)[4]
+        struct.pack_into("=q", self.memory, self.HEAD.size - 8, 0)
+        return gap_ns
 
     def row(self, generation):
         row = self.ROW.unpack_from(self.memory, self.HEAD.size + generation % self.ROWS * self.ROW.size)

@@ -1,5 +1,5 @@
 /*
- * random_updates.c - the job of figures `pause` and `recovery`: a source that makes bids on random auctions in its own process, the
+ * random_updates.c - the job of figures `pause`, `recovery` and `takeover`: a source that makes bids on random auctions in its own process, the
  * keyed count, and a sink that writes down in a file shared with bench/run how far it has come. Three processes.
  *
  *     random_updates run --set probe=FILE [--set keys=N] [--set rate=N] [options of run; see run --help]
@@ -32,6 +32,8 @@ struct probe {
     _Atomic uint64_t sequence_end; /* behind the highest sequence number seen */
     _Atomic int64_t origin_ns;     /* when the first bid was due */
     uint64_t keys;
+    /* The longest time between two batches at the sink since bench/run last wrote a 0 here. */
+    _Atomic int64_t gap_ns_max;
     struct probe_row rows[PROBE_ROWS];
 };
 #define PROBE_BYTES 262144
@@ -121,6 +123,7 @@ struct probe_sink {
     uint64_t known_end; /* sequence numbers below it came out in an earlier generation */
     uint64_t replayed;
     struct probe_row *row;
+    int64_t last_ns; /* when the last batch came */
 };
 
 static int probe_open(struct weir_ctx *ctx)
@@ -146,12 +149,22 @@ static void note_times(struct probe_sink *self, const struct weir_record *record
     self->row->first_new_ns = monotonic_ns();
 }
 
+static void note_gap(struct probe *probe, struct probe_sink *self)
+{
+    int64_t now_ns = monotonic_ns();
+    int64_t gap_ns = self->last_ns != 0 ? now_ns - self->last_ns : 0;
+    self->last_ns = now_ns;
+    if (gap_ns > atomic_load_explicit(&probe->gap_ns_max, memory_order_relaxed))
+        atomic_store_explicit(&probe->gap_ns_max, gap_ns, memory_order_relaxed);
+}
+
 static int probe_write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     struct probe *probe = ((const struct random_options *)weir_arg(ctx))->probe;
     struct probe_sink *self = weir_self(ctx);
     if (self->row->first_new_ns == 0)
         note_times(self, records, count);
+    note_gap(probe, self);
     uint64_t end = ((const struct count_update *)records[count - 1].data)->sequence + 1;
     if (end > atomic_load_explicit(&probe->sequence_end, memory_order_relaxed))
         atomic_store_explicit(&probe->sequence_end, end, memory_order_relaxed);
