@@ -70,6 +70,7 @@
     X(u1, "takeover: begun, nothing undone")                                                                           \
     X(u2, "takeover: half undone")                                                                                     \
     X(u3, "takeover: heads and tails published again")                                                                 \
+    X(u4, "takeover: done, no standby of its own asked for")                                                           \
     X(u5, "takeover: done, no record read yet")                                                                        \
     X(v1, "recovery: manifest chosen")                                                                                 \
     X(v2, "recovery: half of the state loaded")                                                                        \

@@ -237,16 +237,16 @@ def spread(name, values, unit, command, note, bar=None):
 
 
 def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
-    """way: in_place, or disk, where the whole job goes back to the last checkpoint."""
-    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={'on' if way == 'in_place' else 'off'}",
-               "--state-limit=16GiB"]
+    """way: in_place, by the standby; cold, in place by a process that is forked then; disk: the whole job goes back to the last checkpoint."""
+    takeover = {"in_place": "on", "cold": "cold", "disk": "off"}[way]
+    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB"]
     job, probe = updates_job(context, keys_of(mib), options)
     random.seed(42)
     times = []
     with job:
         job.wait_until(lambda: probe.records() >= keys_of(mib), "filling the state")
         for i in range(kills):
-            if way != "in_place":
+            if way == "disk":
                 completed = job.status()["checkpoints"]["completed"]
                 job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed, "a checkpoint", 60)
             time.sleep(random.uniform(0.1, 0.5))
@@ -349,6 +349,7 @@ FIGURES = {
     "recovery.in_place.64mib": (lambda c: recovery(c, "in_place", 64), "the same, 64 MiB"),
     "recovery.in_place.1gib": (lambda c: recovery(c, "in_place", 1024), "the same, 1 GiB"),
     "recovery.in_place.4gib": (lambda c: recovery(c, "in_place", 4096), "the same, 4 GiB"),
+    "recovery.cold.64mib": (lambda c: recovery(c, "cold", 64), "the same without standbys, 64 MiB"),
     "recovery.disk.64mib": (lambda c: recovery(c, "disk", 64, kills=20), "the same without takeover: back to the checkpoint, 64 MiB"),
     "recovery.disk.1gib": (lambda c: recovery(c, "disk", 1024, kills=10), "the same, 1 GiB"),
     "recovery.gaps.1s": (lambda c: gaps(c, 1_000_000, 1.0, "1s"), "the longest times without output, a random task killed every second"),

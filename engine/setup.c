@@ -6,6 +6,7 @@
 #include "engine/control.h"
 #include "engine/launcher.h"
 #include "engine/overflow.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 #include "shm/region.h"
 #include "snapshot/io_fault.h"
@@ -248,10 +249,10 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         task->damaged = 0;
         atomic_store(&task->restored, 0);
         task->hung = 0;
-        task->fell_back = 0;
         atomic_store(&task->snapshot.claim, 0);
-        atomic_store(&task->takeover_attempts, 0);
-        atomic_store(&task->owner, 0);
+        int code = takeover_reset(task, err);
+        if (code != WEIR_OK)
+            return code;
         task->failure = (struct weir_error){0};
     }
     return WEIR_OK;

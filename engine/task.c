@@ -1,4 +1,5 @@
 /* task.c - the process of a task: set-up, the loop, idling, the end. */
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include "base/bytes.h"
@@ -17,13 +18,20 @@
 
 #define PARK_NS_MAX (500 * NS_PER_MS) /* the bound of any wait: a lost wake-up costs no more */
 
+/* By itself: no standby is to take this for a death. */
+static _Noreturn void leave(struct task *task, int status)
+{
+    atomic_store(&task->shared->leaving, 1);
+    _exit(status);
+}
+
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged)
 {
     struct task_shared *shared = task->shared;
     log_line(LOG_ERROR, "%s", err->text);
     shared->failure = *err;
     shared->damaged = damaged;
-    _exit(EXIT_TASK_FAILED);
+    leave(task, EXIT_TASK_FAILED);
 }
 
 /* Why a callback or the engine failed, in the operator's words where it has any. */
@@ -190,9 +198,7 @@ static int first_commit(struct task *task, struct weir_error *err)
 static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_error *err)
 {
     memset(task->shared->user_counters, 0, sizeof task->shared->user_counters);
-    int code = set_up_memory(task, true, err);
-    if (code == WEIR_OK)
-        code = batch_recover(task, ret_undone_bytes, err);
+    int code = batch_recover(task, ret_undone_bytes, err);
     if (code != WEIR_OK)
         return code;
     describe_channels(task);
@@ -320,6 +326,7 @@ static void got_on(struct task *task)
 static void idle(struct task *task)
 {
     got_on(task);
+    takeover_guard(task->job, task->index);
     if (spin(task))
         return;
     int64_t limit_ns = task->park_ns_max;
@@ -449,6 +456,8 @@ static void loop(struct task *task)
     struct job_shared *job = task->job->shared;
     while (atomic_load_explicit(&job->run_state, memory_order_acquire) == RUN_RUNNING) {
         atomic_store_explicit(&task->shared->heartbeat, ++task->turns, memory_order_relaxed);
+        if (task->turns % 256 == 0)
+            takeover_guard(task->job, task->index);
         task->now_ms = 0;
         int result = turn(task);
         bool with_records = task->batch_records > 0;
@@ -488,7 +497,7 @@ static _Noreturn void finish(struct task *task)
         fail_with_code(task, code);
     task_close_operators(task);
     set_phase(task, TASK_FINISHED);
-    _exit(0);
+    leave(task, 0);
 }
 
 static void wait_for_start(struct task *task)
@@ -503,7 +512,8 @@ static void wait_for_start(struct task *task)
     }
 }
 
-static struct task *make_task(struct job *job, unsigned index)
+/* `role` stands before the name of a process that is not the task (yet). */
+static struct task *make_task(struct job *job, unsigned index, const char *role)
 {
     struct task *task = calloc(1, sizeof *task);
     if (task == NULL)
@@ -517,7 +527,7 @@ static struct task *make_task(struct job *job, unsigned index)
         .manual_now_ms = -1,
         .dead_letter_fd = -1,
     };
-    snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
+    snprintf(task->process_name, sizeof task->process_name, "%s%s", role, task->plan->name);
     job_enter_process(job, task->process_name);
     drop_other_memory(job, index);
     pin_to_cpu(task);
@@ -528,15 +538,17 @@ static struct task *make_task(struct job *job, unsigned index)
 
 static _Noreturn void run(struct task *task)
 {
+    takeover_guard(task->job, task->index);
     loop(task);
     if (atomic_load_explicit(&task->job->shared->run_state, memory_order_acquire) == RUN_FINISHING)
         finish(task);
-    _exit(0);
+    leave(task, 0);
 }
 
 _Noreturn void task_main(struct job *job, unsigned index)
 {
-    struct task *task = make_task(job, index);
+    struct task *task = make_task(job, index, "");
+    takeover_mark_own_faults(task->shared);
     set_phase(task, TASK_STARTING);
     int64_t begun_ns = clock_monotonic_ns();
     struct weir_error err = {0};
@@ -555,35 +567,39 @@ _Noreturn void task_main(struct job *job, unsigned index)
 }
 
 /* What took how long, for people and tests. */
-static void log_takeover(struct task *task, uint64_t undone_bytes)
+static void log_takeover(struct task *task, const char *by, uint64_t undone_bytes)
 {
     struct task_shared *shared = task->shared;
     int64_t duration_ns = clock_monotonic_ns() - atomic_load_explicit(&shared->takeover_noticed_ns, memory_order_relaxed);
     atomic_fetch_add_explicit(&shared->takeover_count, 1, memory_order_relaxed);
-    log_line(LOG_INFO, "taken over from process %d in %.2f ms", (int)shared->exit_pid, (double)duration_ns / 1e6);
+    log_line(LOG_INFO, "taken over from process %d by %s in %.2f ms", (int)shared->exit_pid, by, (double)duration_ns / 1e6);
     event_log_append(&task->job->events, EVENT_TAKEOVER,
-                     json_pack("{s:s, s:i, s:i, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)shared->exit_pid, "pid",
-                               (int)getpid(), "duration_ns", (json_int_t)duration_ns, "undone_bytes", (json_int_t)undone_bytes,
+                     json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)shared->exit_pid, "pid",
+                               (int)getpid(), "by", by, "duration_ns", (json_int_t)duration_ns, "undone_bytes", (json_int_t)undone_bytes,
                                "attempt", (int)atomic_load_explicit(&shared->takeover_attempts, memory_order_relaxed)));
 }
 
-/* The phase stays what it was: nobody else is to notice. */
-_Noreturn void task_take_over_main(struct job *job, unsigned index)
+static _Noreturn void fall_back(struct task *task, struct weir_error *err)
 {
-    struct task *task = make_task(job, index);
+    error_context(err, "cannot be taken over");
+    task->shared->fell_back = 1;
+    task_fail(task, err, false);
+}
+
+/* The phase stays what it was: nobody else is to notice. */
+static _Noreturn void go_on(struct task *task, const char *by)
+{
     struct task_shared *shared = task->shared;
     struct weir_error err = {0};
     uint64_t undone_bytes = 0;
+    takeover_mark_own_faults(shared);
     task->turns = atomic_load_explicit(&shared->heartbeat, memory_order_relaxed);
     task->proving = true;
     doorbell_cancel(&shared->bell);
     atomic_store_explicit(&shared->in_progress.ring, 0, memory_order_relaxed);
     KILL_POINT(u1);
-    if (take_over(task, &undone_bytes, &err) != WEIR_OK) {
-        error_context(&err, "cannot be taken over");
-        shared->fell_back = 1;
-        task_fail(task, &err, false);
-    }
+    if (take_over(task, &undone_bytes, &err) != WEIR_OK)
+        fall_back(task, &err);
     batch_publish_again(task);
     KILL_POINT(u3);
     int code = task->barrier_due != 0 ? barrier_finish(task) : WEIR_OK;
@@ -591,8 +607,34 @@ _Noreturn void task_take_over_main(struct job *job, unsigned index)
         fail_with_code(task, code);
     uint32_t ready = TASK_READY;
     if (atomic_compare_exchange_strong(&shared->phase, &ready, TASK_RUNNING)) /* it died before it saw that all were */
-        job_wake(job->coordinator_fd);
-    log_takeover(task, undone_bytes);
+        job_wake(task->job->coordinator_fd);
+    KILL_POINT(u4);
+    job_wake(task->job->launcher_fd); /* for a standby of its own */
+    log_takeover(task, by, undone_bytes);
     KILL_POINT(u5);
     run(task);
+}
+
+_Noreturn void task_take_over_main(struct job *job, unsigned index)
+{
+    struct task *task = make_task(job, index, "");
+    struct weir_error err = {0};
+    if (set_up_memory(task, true, &err) != WEIR_OK)
+        fall_back(task, &err);
+    go_on(task, "launcher");
+}
+
+_Noreturn void task_standby_main(struct job *job, unsigned index)
+{
+    struct task *task = make_task(job, index, "standby:");
+    struct weir_error err = {0};
+    if (set_up_memory(task, true, &err) != WEIR_OK) {
+        log_line(LOG_WARNING, "no standby: %s", err.text);
+        _exit(1);
+    }
+    if (!takeover_wait(job, index))
+        _exit(0);
+    snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
+    job_set_process_name(task->process_name);
+    go_on(task, "standby");
 }

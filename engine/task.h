@@ -164,8 +164,9 @@ struct task {
 
 /* The process of a task. Never returns. */
 _Noreturn void task_main(struct job *job, unsigned index);
-/* The same, in the place of one that died: see takeover.h. */
+/* The same, in the place of one that died, or waiting for its end: see takeover.h. */
 _Noreturn void task_take_over_main(struct job *job, unsigned index);
+_Noreturn void task_standby_main(struct job *job, unsigned index);
 
 /* ---- operators (operator.c) ---- */
 int task_make_operators(struct task *task, struct weir_error *err);
