@@ -5,6 +5,9 @@ set -euo pipefail
 export LC_ALL=C
 model=$(cd "$(dirname "$0")" && pwd)/ring.pml
 mutations=11
+store=
+memory_mib=1000
+[ "${WEIR_TEST_SIZE:-short}" != long ] || { store=-DCOLLAPSE; memory_mib=3500; } # states packed: slower, smaller
 
 command -v spin >/dev/null || { echo "skipped: no spin here (Debian: apt-get install spin)"; exit 77; }
 rm -rf "$1"
@@ -16,7 +19,7 @@ build() {
     local name=$1
     shift
     mkdir "$name"
-    (cd "$name" && spin "$@" -a "$model" >spin.log && "${CC:-cc}" -O1 -w -DSAFETY -DCOLLAPSE -DMEMLIM=1500 -o pan pan.c) ||
+    (cd "$name" && spin "$@" -a "$model" >spin.log && "${CC:-cc}" -O1 -w -DSAFETY $store -DMEMLIM=$memory_mib -o pan pan.c) ||
         { cat "$name/spin.log"; exit 1; }
 }
 
