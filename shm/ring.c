@@ -78,7 +78,11 @@ bool ring_refresh_tail(struct ring_producer *p, uint64_t frame_bytes)
         return false;
     }
     p->tail_cached = tail;
-    return ring_free_bytes(p) >= frame_bytes;
+    if (ring_free_bytes(p) < frame_bytes)
+        return false;
+    if (atomic_load_explicit(&p->shared->space_wanted, memory_order_relaxed) != 0)
+        atomic_store_explicit(&p->shared->space_wanted, 0, memory_order_relaxed); /* met */
+    return true;
 }
 
 /* Both as they were at one moment, also while others move them: a standby attaches to rings that are in use. */
