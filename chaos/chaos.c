@@ -7,6 +7,7 @@
 #include "chaos/random.h"
 #include "chaos/run.h"
 #include "chaos/scratch.h"
+#include "engine/option_value.h"
 #include "snapshot/io_fault.h"
 
 #include <stdio.h>
@@ -28,10 +29,25 @@ void chaos_init(struct chaos *chaos, const char *name, weir_build_fn build)
     chaos->job.options = &chaos->options;
 }
 
+static int unknown_option(const char *name, struct weir_error *err)
+{
+    const char *names[OPTION_ROWS_MAX + CHAOS_OPTIONS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; chaos_options_name(i) != NULL && count < COUNT_OF(names); i++)
+        names[count++] = chaos_options_name(i);
+    for (size_t i = 0; option_at(i) != NULL && count < COUNT_OF(names); i++)
+        names[count++] = option_at(i)->name;
+    const char *nearest = nearest_word(name, names, count);
+    error_set(err, WEIR_EINVAL, "chaos: no option '%s'", name);
+    return nearest != NULL ? error_append(err, ": did you mean '%s'?", nearest) : error_append(err, ": 'weir chaos --help' lists them");
+}
+
 int chaos_set(struct chaos *chaos, const char *name, const char *value, struct weir_error *err)
 {
     if (chaos_options_has(name))
         return chaos_options_set(&chaos->options, name, value, err);
+    if (option_find(name) == NULL && strncmp(name, "set.", 4) != 0)
+        return unknown_option(name, err);
     return chaos_job_option(&chaos->job, name, value, err);
 }
 
@@ -65,7 +81,7 @@ static int pass(struct chaos *chaos, unsigned index, struct weir_error *err)
     return WEIR_OK;
 }
 
-static int check_lists(struct chaos *chaos, struct weir_error *err)
+static int check_inputs(struct chaos *chaos, struct weir_error *err)
 {
     const struct chaos_options *options = &chaos->options;
     int code = WEIR_OK;
@@ -73,6 +89,8 @@ static int check_lists(struct chaos *chaos, struct weir_error *err)
         code = for_each_name(chaos, "kill-points", options->kill_points, kill_point_name, pass, err);
     if (code == WEIR_OK && options->io_faults != NULL && strcmp(options->io_faults, "all") != 0)
         code = io_fault_check(options->io_faults, err);
+    if (code == WEIR_OK && options->expect != NULL && access(options->expect, R_OK) != 0)
+        return error_set(err, WEIR_ENOENT, "--expect: cannot read '%s'", options->expect);
     return code;
 }
 
@@ -80,7 +98,7 @@ int chaos_prepare(struct chaos *chaos, struct weir_error *err)
 {
     int code = chaos_options_finish(&chaos->options, err);
     if (code == WEIR_OK)
-        code = check_lists(chaos, err);
+        code = check_inputs(chaos, err);
     if (code == WEIR_OK)
         code = chaos_job_prepare(&chaos->job, err);
     snprintf(chaos->report.job, sizeof chaos->report.job, "%s", chaos->job.name);
@@ -115,8 +133,6 @@ static int set_expected_path(struct chaos *chaos, size_t output, const char *dir
 static int expect_given(struct chaos *chaos, struct weir_error *err)
 {
     int code = WEIR_OK;
-    if (access(chaos->options.expect, R_OK) != 0)
-        return error_set(err, WEIR_ENOENT, "--expect: cannot read '%s'", chaos->options.expect);
     for (size_t i = 0; i < chaos->job.output_count && code == WEIR_OK; i++)
         code = set_expected_path(chaos, i, chaos->options.expect, chaos->job.output_count > 1 ? chaos->job.outputs[i].name : NULL, err);
     return code == WEIR_OK ? read_expected(chaos, err) : code;

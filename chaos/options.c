@@ -40,6 +40,10 @@ static size_t find(const char *name)
     return i;
 }
 
+_Static_assert(COUNT_OF(rows) <= CHAOS_OPTIONS_MAX, "who lists them all has room");
+
+const char *chaos_options_name(size_t index) { return index < COUNT_OF(rows) ? rows[index].name : NULL; }
+
 bool chaos_options_has(const char *name) { return find(name) < COUNT_OF(rows); }
 
 static int add_target(struct chaos_options *options, const char *value, struct weir_error *err)

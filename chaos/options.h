@@ -60,6 +60,9 @@ struct chaos_options {
 };
 
 void chaos_options_init(struct chaos_options *options);
+#define CHAOS_OPTIONS_MAX 64
+/* NULL past the end. */
+const char *chaos_options_name(size_t index);
 /* Whether there is an option of this name. */
 bool chaos_options_has(const char *name);
 /* value NULL for flags. WEIR_EINVAL, in words. */
