@@ -67,7 +67,7 @@ static int open_pid(pid_t pid, struct process *ret_process, struct weir_error *e
 
 int process_open_child(pid_t pid, pid_t parent, const char *name, struct process *ret_process, struct weir_error *err)
 {
-    struct process process;
+    struct process process = {.fd = -1};
     char comm[PROCESS_COMM_BYTES + 1];
     pid_t its_parent;
     int code = open_pid(pid, &process, err);

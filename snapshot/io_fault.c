@@ -22,6 +22,11 @@ const char *io_fault_operation(unsigned index) { return index < IO_OP_COUNT ? na
 
 #ifndef WEIR_KILL_POINTS
 
+int io_fault_check(const char *list, struct weir_error *err)
+{
+    return error_set(err, WEIR_EUNSUPPORTED, "'%s': this build of Weir has no faults: build it with -DWEIR_KILL_POINTS=ON", list);
+}
+
 int io_for_job(const struct io **ret_io, struct weir_error *err)
 {
     if (getenv(VARIABLE) != NULL)
@@ -170,18 +175,24 @@ static int parse_row(char *text, struct fault_row *row, struct weir_error *err)
     return WEIR_OK;
 }
 
-static int parse_list(char *text, struct weir_error *err)
+static int parse_list(const char *list, struct fault_rows *rows, struct weir_error *err)
 {
-    char *rest = NULL;
-    for (char *row = strtok_r(text, ",", &rest); row != NULL; row = strtok_r(NULL, ",", &rest)) {
-        if (armed->count == ROWS_MAX)
-            return error_set(err, WEIR_ELIMIT, VARIABLE ": more than %d rows", ROWS_MAX);
-        int code = parse_row(row, &armed->rows[armed->count], err);
-        if (code != WEIR_OK)
-            return code;
-        armed->count++;
+    char *copy = strdup(list), *rest = NULL;
+    int code = copy != NULL ? WEIR_OK : error_set(err, WEIR_ENOMEM, VARIABLE ": out of memory");
+    for (char *row = copy != NULL ? strtok_r(copy, ",", &rest) : NULL; row != NULL && code == WEIR_OK; row = strtok_r(NULL, ",", &rest)) {
+        if (rows->count == ROWS_MAX)
+            code = error_set(err, WEIR_ELIMIT, VARIABLE ": more than %d rows", ROWS_MAX);
+        else
+            code = parse_row(row, &rows->rows[rows->count++], err);
     }
-    return WEIR_OK;
+    free(copy);
+    return code;
+}
+
+int io_fault_check(const char *list, struct weir_error *err)
+{
+    struct fault_rows rows = {.count = 0};
+    return parse_list(list, &rows, err);
 }
 
 int io_for_job(const struct io **ret_io, struct weir_error *err)
@@ -191,18 +202,14 @@ int io_for_job(const struct io **ret_io, struct weir_error *err)
         *ret_io = io_system();
         return WEIR_OK;
     }
-    char *copy = strdup(list);
     if (armed == NULL) {
         void *memory = mmap(NULL, sizeof *armed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         armed = memory != MAP_FAILED ? memory : NULL;
     }
-    if (copy == NULL || armed == NULL) {
-        free(copy);
+    if (armed == NULL)
         return error_set(err, WEIR_ENOMEM, VARIABLE ": out of memory");
-    }
     memset(armed, 0, sizeof *armed);
-    int code = parse_list(copy, err);
-    free(copy);
+    int code = parse_list(list, armed, err);
     make_table();
     if (code == WEIR_OK)
         *ret_io = &fault_table;

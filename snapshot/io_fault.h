@@ -39,6 +39,8 @@ enum io_operation {
     IO_OP_COUNT
 };
 
+/* Whether a list makes sense: WEIR_EINVAL, in words; WEIR_EUNSUPPORTED in a build without kill points. */
+int io_fault_check(const char *list, struct weir_error *err);
 /* "pread"; NULL past the table. */
 const char *io_fault_operation(unsigned index);
 
