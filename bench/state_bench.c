@@ -136,7 +136,8 @@ static void run(uint64_t key_count)
     struct chunk_usage usage;
     chunk_usage(&bench.region, &usage);
     double cut_ms = bench.cut_count > 0 ? (double)bench.cut_ns / (double)bench.cut_count / 1e6 : 0;
-    printf("%9llu keys: insert %6.1f, update %6.1f, with undo log %6.1f, and a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu, cut %.3f ms\n",
+    printf("%9llu keys: insert %6.1f, update %6.1f, with undo log %6.1f, and a cut every 100 ms %6.1f M/s; %7.1f MiB, "
+           "chunks copied %llu, cut %.3f ms\n",
            (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, undo / 1e6, cuts / 1e6,
            (double)usage.live_bytes / 1048576, (unsigned long long)usage.copied_chunks, cut_ms);
     op_state_close(bench.op);
