@@ -46,7 +46,8 @@ static bool died_from_outside(const struct task_shared *task)
 {
     if (task->fell_back != 0)
         return true;
-    return WIFSIGNALED(task->exit_status) && task->hung == 0 && task->distrusted == 0 && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status));
+    return WIFSIGNALED(task->exit_status) && task->hung == 0 && task->distrusted == 0 &&
+           !takeover_signal_is_own_fault(WTERMSIG(task->exit_status));
 }
 
 static void describe_death(const struct task_shared *task, char *text, size_t capacity)

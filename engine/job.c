@@ -33,10 +33,15 @@ void job_ring_all_tasks(const struct job *job)
 }
 
 /* Which process the kernel should kill first when memory runs out: snapshot children (cost a checkpoint), standbys (cost a slower
- * takeover), then tasks (cost a takeover), the coordinator and the launcher last. Raising one's own score needs no rights; where it fails nothing is lost. */
+ * takeover), then tasks (cost a takeover), the coordinator and the launcher last. Raising one's own score needs no rights; where
+ * it fails nothing is lost. */
 static void set_oom_score(const char *name)
 {
-    const char *score = strncmp(name, "snapshot:", 9) == 0 ? "800" : strncmp(name, "standby:", 8) == 0 ? "500" : strcmp(name, "coordinator") == 0 ? NULL : "200";
+    const char *score = strcmp(name, "coordinator") == 0 ? NULL : "200";
+    if (strncmp(name, "snapshot:", 9) == 0)
+        score = "800";
+    else if (strncmp(name, "standby:", 8) == 0)
+        score = "500";
     int fd = score != NULL ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return;

@@ -1,6 +1,6 @@
 /*
  * takeover.h - a takeover in place: whether a task that died may be taken over, by whom, and the standby that waits for it. What the new
- * process then does is task_take_over() (task.c) and batch_recover() (batch.c).
+ * process then does is in takeover_task.c and batch_recover() (batch.c).
  *
  * Only a death from outside is taken over (SIGKILL, the OOM killer), of a task that runs, in a job that runs. Everything
  * else goes back to the last checkpoint: a task that died of its own fault, hung, could not take over (its undo log or commit record

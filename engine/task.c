@@ -51,8 +51,7 @@ static void describe_failure(const struct task *task, int code, struct weir_erro
         ctx_take_failure(failed, code, ret_err);
 }
 
-/* In the middle of a batch: nothing of it is published. */
-static _Noreturn void fail_with_code(struct task *task, int code)
+_Noreturn void task_fail_with_code(struct task *task, int code)
 {
     struct weir_error err;
     describe_failure(task, code, &err);
@@ -119,7 +118,7 @@ static int attach_rings(struct task *task, struct weir_error *err)
     return code;
 }
 
-static void describe_channels(struct task *task)
+void task_describe_channels(struct task *task)
 {
     const struct weir_job *graph = task->job->graph;
     for (unsigned i = 0; i < graph->edge_count; i++) {
@@ -142,7 +141,7 @@ static int allocate_gulp(struct task *task, struct weir_error *err)
     return WEIR_OK;
 }
 
-static int set_up_memory(struct task *task, bool taken_over, struct weir_error *err)
+int task_map_memory(struct task *task, bool taken_over, struct weir_error *err)
 {
     struct job *job = task->job;
     task->region = job->memory[task->index].region;
@@ -161,10 +160,10 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
     struct task_shared *shared = task->shared;
     memset(shared->user_counters, 0, sizeof shared->user_counters);
     memset(&shared->counters, 0, sizeof shared->counters);
-    int code = set_up_memory(task, false, err);
+    int code = task_map_memory(task, false, err);
     if (code != WEIR_OK)
         return code;
-    describe_channels(task);
+    task_describe_channels(task);
     struct manifest *manifest = NULL;
     const struct manifest_task *restored = NULL;
     code = task_restore(task, atomic_load(&task->job->shared->restore_checkpoint), &manifest, &restored, err);
@@ -191,22 +190,6 @@ static int first_commit(struct task *task, struct weir_error *err)
     if (code >= 0)
         return WEIR_OK;
     describe_failure(task, code, err);
-    return code;
-}
-
-/* In the place of a process that died: what it had committed. */
-static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_error *err)
-{
-    memset(task->shared->user_counters, 0, sizeof task->shared->user_counters);
-    int code = batch_recover(task, ret_undone_bytes, err);
-    if (code != WEIR_OK)
-        return code;
-    describe_channels(task);
-    code = task_make_operators(task, err);
-    if (code == WEIR_OK)
-        code = task_make_outputs(task, err);
-    if (code == WEIR_OK)
-        code = task_resume_operators(task, err);
     return code;
 }
 
@@ -468,7 +451,7 @@ static void loop(struct task *task)
         if (with_records)
             got_on(task);
         if (result < 0)
-            fail_with_code(task, result);
+            task_fail_with_code(task, result);
         batch_wake_readers(task, result == WEIR_OK && !task->output_tight);
         barrier_release_cut(task);
         show_end(task);
@@ -494,7 +477,7 @@ static _Noreturn void finish(struct task *task)
     else
         code = sinks_commit(task, atomic_load_explicit(&job->checkpoint_committed, memory_order_acquire));
     if (code < 0)
-        fail_with_code(task, code);
+        task_fail_with_code(task, code);
     task_close_operators(task);
     set_phase(task, TASK_FINISHED);
     leave(task, 0);
@@ -512,8 +495,7 @@ static void wait_for_start(struct task *task)
     }
 }
 
-/* `role` stands before the name of a process that is not the task (yet). */
-static struct task *make_task(struct job *job, unsigned index, const char *role)
+struct task *task_make(struct job *job, unsigned index, const char *role)
 {
     struct task *task = calloc(1, sizeof *task);
     if (task == NULL)
@@ -536,7 +518,7 @@ static struct task *make_task(struct job *job, unsigned index, const char *role)
     return task;
 }
 
-static _Noreturn void run(struct task *task)
+_Noreturn void task_run(struct task *task)
 {
     takeover_guard(task->job, task->index);
     loop(task);
@@ -547,7 +529,7 @@ static _Noreturn void run(struct task *task)
 
 _Noreturn void task_main(struct job *job, unsigned index)
 {
-    struct task *task = make_task(job, index, "");
+    struct task *task = task_make(job, index, "");
     takeover_mark_own_faults(task->shared);
     set_phase(task, TASK_STARTING);
     int64_t begun_ns = clock_monotonic_ns();
@@ -563,78 +545,5 @@ _Noreturn void task_main(struct job *job, unsigned index)
     set_phase(task, TASK_READY);
     wait_for_start(task);
     set_phase(task, TASK_RUNNING);
-    run(task);
-}
-
-/* What took how long, for people and tests. */
-static void log_takeover(struct task *task, const char *by, uint64_t undone_bytes)
-{
-    struct task_shared *shared = task->shared;
-    int64_t duration_ns = clock_monotonic_ns() - atomic_load_explicit(&shared->takeover_noticed_ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&shared->takeover_count, 1, memory_order_relaxed);
-    log_line(LOG_INFO, "taken over from process %d by %s in %.2f ms", (int)shared->exit_pid, by, (double)duration_ns / 1e6);
-    event_log_append(&task->job->events, EVENT_TAKEOVER,
-                     json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)shared->exit_pid, "pid",
-                               (int)getpid(), "by", by, "duration_ns", (json_int_t)duration_ns, "undone_bytes", (json_int_t)undone_bytes,
-                               "attempt", (int)atomic_load_explicit(&shared->takeover_attempts, memory_order_relaxed)));
-}
-
-static _Noreturn void fall_back(struct task *task, struct weir_error *err)
-{
-    error_context(err, "cannot be taken over");
-    task->shared->fell_back = 1;
-    task_fail(task, err, false);
-}
-
-/* The phase stays what it was: nobody else is to notice. */
-static _Noreturn void go_on(struct task *task, const char *by)
-{
-    struct task_shared *shared = task->shared;
-    struct weir_error err = {0};
-    uint64_t undone_bytes = 0;
-    takeover_mark_own_faults(shared);
-    task->turns = atomic_load_explicit(&shared->heartbeat, memory_order_relaxed);
-    task->proving = true;
-    doorbell_cancel(&shared->bell);
-    atomic_store_explicit(&shared->in_progress.ring, 0, memory_order_relaxed);
-    KILL_POINT(u1);
-    if (take_over(task, &undone_bytes, &err) != WEIR_OK)
-        fall_back(task, &err);
-    batch_publish_again(task);
-    KILL_POINT(u3);
-    int code = task->barrier_due != 0 ? barrier_finish(task) : WEIR_OK;
-    if (code < 0)
-        fail_with_code(task, code);
-    uint32_t ready = TASK_READY;
-    if (atomic_compare_exchange_strong(&shared->phase, &ready, TASK_RUNNING)) /* it died before it saw that all were */
-        job_wake(task->job->coordinator_fd);
-    KILL_POINT(u4);
-    job_wake(task->job->launcher_fd); /* for a standby of its own */
-    log_takeover(task, by, undone_bytes);
-    KILL_POINT(u5);
-    run(task);
-}
-
-_Noreturn void task_take_over_main(struct job *job, unsigned index)
-{
-    struct task *task = make_task(job, index, "");
-    struct weir_error err = {0};
-    if (set_up_memory(task, true, &err) != WEIR_OK)
-        fall_back(task, &err);
-    go_on(task, "launcher");
-}
-
-_Noreturn void task_standby_main(struct job *job, unsigned index)
-{
-    struct task *task = make_task(job, index, "standby:");
-    struct weir_error err = {0};
-    if (set_up_memory(task, true, &err) != WEIR_OK) {
-        log_line(LOG_WARNING, "no standby: %s", err.text);
-        _exit(1);
-    }
-    if (!takeover_wait(job, index))
-        _exit(0);
-    snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
-    job_set_process_name(task->process_name);
-    go_on(task, "standby");
+    task_run(task);
 }

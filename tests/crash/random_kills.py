@@ -60,7 +60,8 @@ def kill_at_random(setting, job, random, kills_max):
 
 def make_case(number, seed, random):
     def run(setting):
-        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3] + [["--takeover=on"], ["--takeover=on"], ["--takeover=cold"], ["--takeover=on"], ["--takeover=off"]][number % 5]
+        takeover = ["on", "on", "cold", "on", "off"][number % 5]
+        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3] + [f"--takeover={takeover}"]
         parameters = {"count": 24000, "seed": seed, "rate": 12000, "timers": number % 2}
         with Job(setting, parameters, options) as job:
             job.sinks = 1 + number % 2

@@ -63,6 +63,58 @@ Test(ring, what_is_pushed_is_seen_when_it_is_published_and_not_before)
     free_pair(&ring);
 }
 
+/* Positions as a commit record has them: the process died before it had published, or released. */
+Test(ring, a_side_that_takes_over_publishes_and_releases_what_the_dead_one_had_committed)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct ring_producer p;
+    struct ring_consumer c;
+    struct ring_frame frame;
+    cr_assert_eq(ring_producer_attach(&p, ring.fd, NULL), WEIR_OK); /* standbys: before anything has happened */
+    cr_assert_eq(ring_consumer_attach(&c, ring.fd, NULL), WEIR_OK);
+    cr_assert(push_frame(&ring.p, 0, 24));
+    ring_publish(&ring.p);
+    cr_assert(push_frame(&ring.p, 1, 24));
+    uint64_t head = ring.p.head;
+    cr_assert(push_frame(&ring.p, 2, 24)); /* of the batch that is undone */
+    cr_assert_eq(ring_producer_adopt(&p, head, 2, NULL), WEIR_OK);
+    ring_publish(&p);
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    uint64_t tail = ring.c.tail;
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK); /* undone as well */
+    cr_assert_eq(ring_consumer_adopt(&c, tail, NULL), WEIR_OK);
+    ring_release(&c);
+    cr_assert_eq(ring_peek(&c, &frame), WEIR_OK);
+    cr_assert(frame_is(&frame, 1, 24));
+    cr_assert_eq(ring_peek(&c, &frame), WEIR_IDLE, "the undone frame never was");
+    cr_assert_eq(atomic_load(&c.shared->tail), tail);
+    ring_producer_detach(&p);
+    ring_consumer_detach(&c);
+    free_pair(&ring);
+}
+
+Test(ring, positions_that_contradict_the_ring_are_not_adopted)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct weir_error err = {0};
+    struct ring_frame frame;
+    for (uint32_t n = 0; n < 4; n++)
+        cr_assert(push_frame(&ring.p, n, 24));
+    ring_publish(&ring.p);
+    uint64_t head = ring.p.head;
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    ring_release(&ring.c);
+    uint64_t tail = ring.c.tail;
+    cr_assert_eq(ring_producer_adopt(&ring.p, head - 8, 4, &err), WEIR_ECORRUPT, "below what is published");
+    cr_assert_eq(ring_producer_adopt(&ring.p, tail + CAPACITY + 8, 4, &err), WEIR_ECORRUPT, "more than the ring holds");
+    cr_assert_eq(ring_producer_adopt(&ring.p, head + 4, 4, &err), WEIR_ECORRUPT, "between two places");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, tail - 8, &err), WEIR_ECORRUPT, "below what is released");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, head + 8, &err), WEIR_ECORRUPT, "beyond what is published");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, head, &err), WEIR_OK);
+    free_pair(&ring);
+}
+
 Test(ring, frames_of_every_size_come_through_every_position_of_the_wrap)
 {
     struct pair ring = make_pair(CAPACITY);
