@@ -1,4 +1,5 @@
-/* test_chaos_fault.c - chaos/fault.c: the choice of random faults follows from the seed, and covers what there is to choose from. */
+/* test_chaos_fault.c - chaos/fault.c: the choice of random faults follows from the seed, and covers what there is to choose
+ * from. */
 #include "chaos/fault.h"
 
 #include <criterion/criterion.h>
