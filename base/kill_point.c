@@ -23,7 +23,8 @@ bool kill_points_built(void) { return false; }
 
 int kill_point_arm(const char *list, struct weir_error *err)
 {
-    return error_set(err, WEIR_EUNSUPPORTED, "'%s': this build of Weir has no kill points: build it with -DWEIR_KILL_POINTS=ON", list);
+    return error_set(err, WEIR_EUNSUPPORTED, "'%s': this build of Weir has no kill points: build it with -DWEIR_KILL_POINTS=ON",
+                     list);
 }
 
 #else
@@ -125,9 +126,10 @@ static int map_rows(struct weir_error *err)
 /* Rows that have all fired are done with. In this order, as a process that reads while it is changed must see no row at all. */
 static void drop_fired_rows(void)
 {
-    if (atomic_load_explicit(&armed->active, memory_order_relaxed) < atomic_load_explicit(&armed->row_count, memory_order_relaxed))
+    uint32_t count = atomic_load_explicit(&armed->row_count, memory_order_relaxed);
+    if (atomic_load_explicit(&armed->active, memory_order_relaxed) < count)
         return;
-    atomic_fetch_add_explicit(&armed->dropped, atomic_load_explicit(&armed->row_count, memory_order_relaxed), memory_order_relaxed);
+    atomic_fetch_add_explicit(&armed->dropped, count, memory_order_relaxed);
     atomic_store_explicit(&armed->row_count, 0, memory_order_seq_cst);
     for (unsigned i = 0; i < ROWS_MAX; i++)
         atomic_store_explicit(&armed->reached[i], 0, memory_order_relaxed);
@@ -178,7 +180,8 @@ unsigned kill_point_fired_count(void)
 {
     if (armed == NULL)
         return 0;
-    return atomic_load_explicit(&armed->dropped, memory_order_relaxed) + atomic_load_explicit(&armed->active, memory_order_relaxed);
+    uint32_t dropped = atomic_load_explicit(&armed->dropped, memory_order_relaxed);
+    return dropped + atomic_load_explicit(&armed->active, memory_order_relaxed);
 }
 
 static bool process_matches(const char *wanted)

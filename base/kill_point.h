@@ -102,7 +102,8 @@ unsigned kill_point_fired_count(void);
 bool kill_point_reached(enum kill_point point);
 /* How many rows are armed, fired ones among them: shared by all processes of the job. */
 extern const _Atomic uint32_t *kill_point_row_count;
-/* Checked inline, so that a point costs a load while nothing is armed. Relaxed: kill_point_reached() reads it again, with acquire. */
+/* Checked inline, so that a point costs a load while nothing is armed. Relaxed: kill_point_reached() reads it again, with
+ * acquire. */
 static inline bool kill_point_armed(void) { return atomic_load_explicit(kill_point_row_count, memory_order_relaxed) != 0; }
 
 #define KILL_POINT(name) ((void)(kill_point_armed() && kill_point_reached(KILL_##name)))

@@ -39,7 +39,9 @@ static int unknown_option(const char *name, struct weir_error *err)
         names[count++] = option_at(i)->name;
     const char *nearest = nearest_word(name, names, count);
     error_set(err, WEIR_EINVAL, "chaos: no option '%s'", name);
-    return nearest != NULL ? error_append(err, ": did you mean '%s'?", nearest) : error_append(err, ": 'weir chaos --help' lists them");
+    if (nearest != NULL)
+        return error_append(err, ": did you mean '%s'?", nearest);
+    return error_append(err, ": 'weir chaos --help' lists them");
 }
 
 int chaos_set(struct chaos *chaos, const char *name, const char *value, struct weir_error *err)
@@ -132,9 +134,10 @@ static int set_expected_path(struct chaos *chaos, size_t output, const char *dir
 
 static int expect_given(struct chaos *chaos, struct weir_error *err)
 {
+    bool several = chaos->job.output_count > 1;
     int code = WEIR_OK;
     for (size_t i = 0; i < chaos->job.output_count && code == WEIR_OK; i++)
-        code = set_expected_path(chaos, i, chaos->options.expect, chaos->job.output_count > 1 ? chaos->job.outputs[i].name : NULL, err);
+        code = set_expected_path(chaos, i, chaos->options.expect, several ? chaos->job.outputs[i].name : NULL, err);
     return code == WEIR_OK ? read_expected(chaos, err) : code;
 }
 
@@ -189,7 +192,8 @@ static int compare_run(struct chaos *chaos, const char *directory, struct differ
 }
 
 /* Fills the case from what the run did, and deletes its directory where nobody will want to look at it. */
-static int judge(struct chaos *chaos, const struct run_plan *plan, int code, const struct run_result *result, const char *directory,
+static int judge(struct chaos *chaos, const struct run_plan *plan, int code, const struct run_result *result,
+                 const char *directory,
                  struct weir_error *err)
 {
     struct run_case *run = report_add_case(&chaos->report);
@@ -270,8 +274,13 @@ static void choose_times(const struct chaos *chaos, unsigned stream, unsigned in
     times[2] = LATER_MIN + (unsigned)random_below(&random, LATER_COUNT);
 }
 
-/* Reached on the way back from a checkpoint only: somebody has to fail first, of its own fault. */
-static bool is_in_recovery(const char *point) { return point[0] == 'v' || strcmp(point, "k10") == 0; }
+/* Points that are reached on the way back only: somebody has to die first. Of its own fault for those of the way back to a
+ * checkpoint (v, k10); by SIGKILL for those of another process that takes over (u), where there are any. */
+static bool needs_first_fault(const char *point, enum fault_kind *ret_kind)
+{
+    *ret_kind = point[0] == 'u' ? FAULT_KILL : FAULT_SEGV;
+    return point[0] == 'u' || point[0] == 'v' || strcmp(point, "k10") == 0;
+}
 
 static int run_kill_point(struct chaos *chaos, unsigned point, struct weir_error *err)
 {
@@ -283,7 +292,8 @@ static int run_kill_point(struct chaos *chaos, unsigned point, struct weir_error
         char title[96], row[64];
         snprintf(title, sizeof title, "kill point %s:%u", name, times[i]);
         snprintf(row, sizeof row, "%s:%u", name, times[i]);
-        struct run_plan plan = {.name = title, .kill = row, .place = row, .segv_when_running = is_in_recovery(name)};
+        struct run_plan plan = {.name = title, .kill = row, .place = row};
+        plan.first_fault = needs_first_fault(name, &plan.first_kind);
         code = run_case(chaos, &plan, err);
     }
     return code;
@@ -319,7 +329,8 @@ static int run_disk_rows(struct chaos *chaos, struct weir_error *err)
 {
     char *copy = strdup(chaos->options.io_faults), *rest = NULL;
     int code = copy != NULL ? WEIR_OK : error_set(err, WEIR_ENOMEM, "chaos: out of memory");
-    for (char *row = copy != NULL ? strtok_r(copy, ",", &rest) : NULL; row != NULL && code == WEIR_OK; row = strtok_r(NULL, ",", &rest))
+    char *row = copy != NULL ? strtok_r(copy, ",", &rest) : NULL;
+    for (; row != NULL && code == WEIR_OK; row = strtok_r(NULL, ",", &rest))
         code = run_disk_fault(chaos, row, err);
     free(copy);
     return code;
@@ -378,18 +389,21 @@ int chaos_verdict(struct chaos *chaos, struct weir_error *err)
 {
     struct chaos_totals totals = report_totals(&chaos->report);
     if (totals.differing > 0)
-        return error_set(err, WEIR_ECORRUPT, "the output of %llu of %llu runs is not what it should be: %llu records lost, %llu doubled, "
+        return error_set(err, WEIR_ECORRUPT, "the output of %llu of %llu runs is not what it should be: %llu records lost, "
+                                             "%llu doubled, "
                                              "%llu that should not be there; see '%s'", (unsigned long long)totals.differing,
                          (unsigned long long)totals.runs, (unsigned long long)totals.lost, (unsigned long long)totals.doubled,
                          (unsigned long long)totals.wrong, chaos->scratch);
     for (size_t i = 0; i < chaos->report.case_count; i++)
         if (chaos->report.cases[i].state == CASE_FAILED)
-            return error_set(err, WEIR_EFAILED, "%s: the job failed: %s; see '%s'", chaos->report.cases[i].name, chaos->report.cases[i].text,
+            return error_set(err, WEIR_EFAILED, "%s: the job failed: %s; see '%s'", chaos->report.cases[i].name,
+                             chaos->report.cases[i].text,
                              chaos->report.cases[i].directory);
     if (chaos->report.out_of_memory)
         return error_set(err, WEIR_ENOMEM, "chaos: out of memory: the report is not complete");
     if (totals.random_chosen < chaos->options.kills)
-        return error_set(err, WEIR_ELIMIT, "%llu of %llu random faults were not tried, as the job ended too early in all of %llu runs: lengthen "
+        return error_set(err, WEIR_ELIMIT, "%llu of %llu random faults were not tried, as the job ended too early in all of "
+                                           "%llu runs: lengthen "
                                            "it, shorten --interval, or raise --runs",
                          (unsigned long long)(chaos->options.kills - totals.random_chosen), (unsigned long long)chaos->options.kills,
                          (unsigned long long)totals.runs);

@@ -4,8 +4,8 @@
  *   prepare (build the job, find its outputs) -> a run without faults, or --expect -> runs under random faults -> a run for each
  *   kill point and each disk fault -> report
  *
- * A run is a process of its own (the launcher of the job) with its own directory below the scratch directory. The caller must have one
- * thread only, and no child that it does not expect to be reaped. Blocks.
+ * A run is a process of its own (the launcher of the job) with its own directory below the scratch directory. The caller must
+ * have one thread only, and no child that it does not expect to be reaped. Blocks.
  */
 #ifndef WEIR_CHAOS_CHAOS_H
 #define WEIR_CHAOS_CHAOS_H
@@ -49,10 +49,11 @@ void chaos_init(struct chaos *chaos, const char *name, weir_build_fn build);
 int chaos_set(struct chaos *chaos, const char *name, const char *value, struct weir_error *err);
 /* Once all are set: checks them, and builds the job without running it. */
 int chaos_prepare(struct chaos *chaos, struct weir_error *err);
-/* The whole of it. WEIR_OK: the report tells what came out, whatever that is. Failures are those of the undertaking itself: the run
- * without faults failed, nothing to compare, no space, interrupted (WEIR_ECANCELLED). */
+/* The whole of it. WEIR_OK: the report tells what came out, whatever that is. Failures are those of the undertaking itself:
+ * the run without faults failed, nothing to compare, no space, interrupted (WEIR_ECANCELLED). */
 int chaos_run(struct chaos *chaos, struct weir_error *err);
-/* Whether all was the same, and all faults that were asked for were tried and at least one of them took effect; err says what is not. */
+/* Whether all was the same, and all faults that were asked for were tried and at least one of them took effect; err says what
+ * is not. */
 int chaos_verdict(struct chaos *chaos, struct weir_error *err);
 void chaos_free(struct chaos *chaos);
 

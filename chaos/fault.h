@@ -1,6 +1,6 @@
 /*
- * fault.h - which random fault comes next: a pure function of the seed, its number, and what there is to choose from. So a seed makes the
- * same choices again, however long the runs take; when a fault meets its process is the machine's affair.
+ * fault.h - which random fault comes next: a pure function of the seed, its number, and what there is to choose from. So a
+ * seed makes the same choices again, however long the runs take; when a fault meets its process is the machine's affair.
  */
 #ifndef WEIR_CHAOS_FAULT_H
 #define WEIR_CHAOS_FAULT_H

@@ -26,7 +26,8 @@ int chaos_job_option(struct chaos_job *job, const char *name, const char *value,
 {
     for (size_t i = 0; i < COUNT_OF(refused); i++)
         if (strcmp(name, refused[i]) == 0)
-            return error_set(err, WEIR_EINVAL, "chaos: --%s cannot be given: each run has a directory of its own, and starts from nothing; "
+            return error_set(err, WEIR_EINVAL, "chaos: --%s cannot be given: each run has a directory of its own, and starts "
+                                               "from nothing; "
                                                "--scratch says where they are made", name);
     if (job->pair_count == CHAOS_PAIRS_MAX)
         return error_set(err, WEIR_ELIMIT, "chaos: more than %d options", CHAOS_PAIRS_MAX);
@@ -34,7 +35,8 @@ int chaos_job_option(struct chaos_job *job, const char *name, const char *value,
     return WEIR_OK;
 }
 
-static int set_path(struct job_options *options, const char *name, const char *directory, const char *below, struct weir_error *err)
+static int set_path(struct job_options *options, const char *name, const char *directory, const char *below,
+                    struct weir_error *err)
 {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", directory, below) >= (int)sizeof path)
@@ -42,7 +44,8 @@ static int set_path(struct job_options *options, const char *name, const char *d
     return job_options_set(options, name, path, OPTION_FROM_USER, err);
 }
 
-static int set_output_param(const struct chaos_job *job, struct job_options *options, const char *directory, struct weir_error *err)
+static int set_output_param(const struct chaos_job *job, struct job_options *options, const char *directory,
+                            struct weir_error *err)
 {
     char name[256], below[256];
     snprintf(name, sizeof name, "set.%s", job->options->output_param);
@@ -112,7 +115,8 @@ static int redirect(struct weir_job *graph, size_t index, const char *directory,
 static int add_output(struct chaos_job *job, const char *name, bool raw, struct weir_error *err)
 {
     if (raw && job->options->record_bytes == 0)
-        return error_set(err, WEIR_EINVAL, "chaos: the sink '%s' writes bytes, not lines: --record-bytes says how many make a record", name);
+        return error_set(err, WEIR_EINVAL, "chaos: the sink '%s' writes bytes, not lines: --record-bytes says how many make a "
+                                           "record", name);
     if (job->output_count == CHAOS_OUTPUTS_MAX)
         return error_set(err, WEIR_ELIMIT, "chaos: more than %d outputs", CHAOS_OUTPUTS_MAX);
     struct chaos_output *output = &job->outputs[job->output_count++];
@@ -131,13 +135,15 @@ static int find_outputs(struct chaos_job *job, const struct weir_job *graph, str
         if (node.sink != NULL && file_options(&node, &options))
             code = add_output(job, node.name, options.format == WEIR_RAW, err);
         if (node.source == &weir_line_source && lines != NULL && lines->address != NULL && strcmp(lines->address, "-") == 0)
-            code = error_set(err, WEIR_EINVAL, "chaos: the source '%s' reads standard input, which cannot be read once for each run: let it "
+            code = error_set(err, WEIR_EINVAL, "chaos: the source '%s' reads standard input, which cannot be read once for "
+                                               "each run: let it "
                                                "read a file", node.name);
     }
     if (code == WEIR_OK && job->options->output_param != NULL)
         code = add_output(job, job->options->output_param, false, err);
     if (code == WEIR_OK && job->output_count == 0)
-        return error_set(err, WEIR_EINVAL, "chaos: the job has no output that could be compared: no file sink and no standard output; a sink of "
+        return error_set(err, WEIR_EINVAL, "chaos: the job has no output that could be compared: no file sink and no standard "
+                                           "output; a sink of "
                                            "its own needs --output-param");
     return code;
 }
@@ -172,7 +178,8 @@ static bool has_operator(const struct task_info *task, const char *name, size_t 
 }
 
 /* "task", "snapshot", "standby", "coordinator", "launcher", or an operator with or without its index. */
-static int add_target(struct chaos_job *job, const char *target, const struct task_info *tasks, size_t count, struct weir_error *err)
+static int add_target(struct chaos_job *job, const char *target, const struct task_info *tasks, size_t count,
+                      struct weir_error *err)
 {
     static const char *const roles[] = {"snapshot", "standby", "coordinator", "launcher"};
     size_t name_bytes = strcspn(target, "/");
@@ -189,12 +196,14 @@ static int add_target(struct chaos_job *job, const char *target, const struct ta
         code = fault_places_add(&job->places, 1, tasks[i].name, err);
     }
     if (code == WEIR_OK && !found)
-        return error_set(err, WEIR_EINVAL, "--target: '%s' is no operator of this job, and no role: task, snapshot, standby, coordinator, "
+        return error_set(err, WEIR_EINVAL, "--target: '%s' is no operator of this job, and no role: task, snapshot, standby, "
+                                           "coordinator, "
                                            "launcher", target);
     return code;
 }
 
-static int find_places(struct chaos_job *job, const struct weir_job *graph, const struct job_options *options, struct weir_error *err)
+static int find_places(struct chaos_job *job, const struct weir_job *graph, const struct job_options *options,
+                       struct weir_error *err)
 {
     struct task_info *tasks = NULL;
     size_t count = 0;

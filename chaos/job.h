@@ -1,8 +1,8 @@
 /*
  * job.h - the user's job as chaos runs it: with a directory of its own for each run, and its output led there.
  *
- * File sinks write to RUN/output/NAME in place of their own directory, and standard output becomes such a file sink: both are found in
- * the graph, so a job needs nothing for it. A sink of the user's own is led by --output-param, or is not compared.
+ * File sinks write to RUN/output/NAME in place of their own directory, and standard output becomes such a file sink: both are
+ * found in the graph, so a job needs nothing for it. A sink of the user's own is led by --output-param, or is not compared.
  */
 #ifndef WEIR_CHAOS_JOB_H
 #define WEIR_CHAOS_JOB_H

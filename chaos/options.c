@@ -90,7 +90,8 @@ int chaos_options_set(struct chaos_options *options, const char *name, const cha
     return code == WEIR_OK ? code : error_context(err, "--%s", name);
 }
 
-static int check_range(const char *name, int64_t value, int64_t minimum, int64_t maximum, const char *text, struct weir_error *err)
+static int check_range(const char *name, int64_t value, int64_t minimum, int64_t maximum, const char *text,
+                       struct weir_error *err)
 {
     if (value >= minimum && value <= maximum)
         return WEIR_OK;
@@ -123,7 +124,8 @@ int chaos_options_finish(struct chaos_options *options, struct weir_error *err)
 {
     bool enumerates = options->kill_points != NULL || options->io_faults != NULL;
     if (enumerates && !kill_points_built())
-        return error_set(err, WEIR_EUNSUPPORTED, "--%s: this build of Weir has no kill points: build it with -DWEIR_KILL_POINTS=ON",
+        return error_set(err, WEIR_EUNSUPPORTED, "--%s: this build of Weir has no kill points: build it with "
+                                                 "-DWEIR_KILL_POINTS=ON",
                          options->kill_points != NULL ? "kill-points" : "io-faults");
     if (!options->kills_given)
         options->kills = enumerates ? 0 : KILLS_DEFAULT;

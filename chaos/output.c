@@ -188,8 +188,13 @@ static int note_sample(void *self, const char *data, size_t size_bytes, struct r
         if (text[0] != 0 || compare_hashes(&hash, &difference->samples[i].hash) != 0)
             continue;
         size_t shown = size_bytes < OUTPUT_SAMPLE_BYTES - 1 ? size_bytes : OUTPUT_SAMPLE_BYTES - 1;
-        for (size_t j = 0; j < shown; j++)
-            text[j] = data[j] >= ' ' && data[j] < 0x7f ? data[j] : data[j] == '\t' ? ' ' : '?';
+        for (size_t j = 0; j < shown; j++) {
+            text[j] = '?';
+            if (data[j] == '\t')
+                text[j] = ' ';
+            else if (data[j] >= ' ' && data[j] < 0x7f)
+                text[j] = data[j];
+        }
         text[shown] = 0;
     }
     return WEIR_OK;

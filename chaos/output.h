@@ -1,6 +1,7 @@
 /*
- * output.h - what a run put out, as a multiset of records, and how two of them differ. A record is a line, or so many bytes; which file of the
- * directory it is in, and where, does not matter. Files whose name begins with a dot are not finished and do not count.
+ * output.h - what a run put out, as a multiset of records, and how two of them differ. A record is a line, or so many bytes;
+ * which file of the directory it is in, and where, does not matter. Files whose name begins with a dot are not finished and
+ * do not count.
  *
  * A record is kept as its 128-bit XXH3: 16 bytes of memory each. Launcher-side only; blocks on the disk.
  */

@@ -92,7 +92,8 @@ static bool has_coordinator(pid_t launcher)
     return false;
 }
 
-/* The socket names the process that listens; that it is still the one is seen by its child: a coordinator dies with its launcher. */
+/* The socket names the process that listens; that it is still the one is seen by its child: a coordinator dies with its
+ * launcher. */
 int process_open_launcher(const char *directory, unsigned timeout_ms, struct process *ret_process, struct weir_error *err)
 {
     int64_t end_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;

@@ -1,9 +1,10 @@
 /*
  * process.h - the processes of a running job, as the kernel shows them, and signals to exactly one of them.
  *
- * A pid names a process only as long as nobody has reaped it, and the job's launcher reaps and forks at any time. So a process is opened
- * first (a pidfd), then it is looked at: whether it is a child of the job's launcher and has the name that was asked for. What has
- * passed is signalled through the pidfd, which can hit no other process, whatever becomes of the number.
+ * A pid names a process only as long as nobody has reaped it, and the job's launcher reaps and forks at any time. So a
+ * process is opened first (a pidfd), then it is looked at: whether it is a child of the job's launcher and has the name that
+ * was asked for. What has passed is signalled through the pidfd, which can hit no other process, whatever becomes of the
+ * number.
  *
  * Any process of the same user. Blocks on /proc only, but for process_open_launcher().
  */

@@ -170,7 +170,8 @@ static json_t *faults_json(const struct chaos_report *report)
     json_t *all = json_array();
     for (size_t i = 0; i < report->fault_count; i++) {
         const struct fault_record *fault = &report->faults[i];
-        json_array_append_new(all, json_pack("{s:I, s:s, s:s, s:b}", "number", (json_int_t)fault->number, "kind", fault->kind, "place",
+        json_array_append_new(all, json_pack("{s:I, s:s, s:s, s:b}", "number", (json_int_t)fault->number, "kind", fault->kind,
+                                             "place",
                                              fault->place, "hit", fault->hit));
     }
     return all;
@@ -180,7 +181,8 @@ static json_t *samples_json(const struct difference *difference)
 {
     json_t *all = json_array();
     for (unsigned i = 0; i < difference->sample_count; i++)
-        json_array_append_new(all, json_pack("{s:s, s:s}", "how", difference->samples[i].how, "record", difference->samples[i].text));
+        json_array_append_new(all, json_pack("{s:s, s:s}", "how", difference->samples[i].how, "record",
+                                             difference->samples[i].text));
     return all;
 }
 
@@ -204,7 +206,8 @@ static json_t *cases_json(const struct chaos_report *report)
 json_t *report_json(struct chaos_report *report)
 {
     struct chaos_totals totals = report_totals(report);
-    json_t *faults = json_pack("{s:I, s:I, s:I, s:o}", "wanted", (json_int_t)report->faults_wanted, "hit", (json_int_t)totals.hits,
+    json_t *faults = json_pack("{s:I, s:I, s:I, s:o}", "wanted", (json_int_t)report->faults_wanted, "hit",
+                               (json_int_t)totals.hits,
                                "missed", (json_int_t)totals.misses, "list", faults_json(report));
     json_t *records = json_pack("{s:I, s:I, s:I, s:I}", "compared", (json_int_t)totals.compared, "lost", (json_int_t)totals.lost,
                                 "doubled", (json_int_t)totals.doubled, "wrong", (json_int_t)totals.wrong);
@@ -228,7 +231,7 @@ static void put_xml(FILE *out, const char *text)
         else if (byte == '"')
             fputs("&quot;", out);
         else
-            putc(byte >= ' ' && byte < 0x7f ? byte : byte == '\n' ? ' ' : '?', out); /* nothing that XML or an encoding could refuse */
+            putc(byte >= ' ' && byte < 0x7f ? byte : byte == '\n' ? ' ' : '?', out); /* nothing that an encoding could refuse */
     }
 }
 
@@ -266,10 +269,12 @@ int report_junit(struct chaos_report *report, const char *path, struct weir_erro
     FILE *out = fopen(path, "we");
     if (out == NULL)
         return error_set_errno(err, errno, "--junit: cannot write '%s'", path);
-    fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"weir chaos\" tests=\"%llu\" failures=\"%llu\" errors=\"%llu\" "
+    fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"weir chaos\" tests=\"%llu\" failures=\"%llu\" "
+                 "errors=\"%llu\" "
                  "skipped=\"%llu\" time=\"%.3f\">\n", (unsigned long long)totals.runs, (unsigned long long)totals.differing,
             (unsigned long long)totals.failed, (unsigned long long)totals.not_reached, (double)report->duration_ns / 1e9);
-    fprintf(out, "  <properties>\n    <property name=\"seed\" value=\"%llu\"/>\n  </properties>\n", (unsigned long long)report->seed);
+    fprintf(out, "  <properties>\n    <property name=\"seed\" value=\"%llu\"/>\n  </properties>\n",
+            (unsigned long long)report->seed);
     for (size_t i = 0; i < report->case_count; i++)
         put_case(out, report, &report->cases[i]);
     fputs("</testsuite>\n", out);

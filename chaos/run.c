@@ -48,7 +48,7 @@ struct run {
     struct fault fault;      /* the next random one */
     int64_t began_ns;
     int64_t last_ns;         /* when the loop came round last */
-    bool segv_sent;
+    bool first_done;
 };
 
 /* ---- the launcher ---- */
@@ -65,7 +65,8 @@ static bool redirect_stdio(const struct run *run)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int log = open(run->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    return null >= 0 && log >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0;
+    return null >= 0 && log >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 &&
+           dup2(log, STDERR_FILENO) >= 0;
 }
 
 /* In the child, which becomes the launcher. First launch: with the faults of the plan. */
@@ -297,8 +298,8 @@ static bool is_interrupted(const struct chaos *chaos)
     return chaos->observer.interrupted != NULL && *chaos->observer.interrupted != 0;
 }
 
-/* Waits for the process where it is not there: between two recoveries, or a snapshot child. False: the run ended first, and the fault
- * is the next run's. */
+/* Waits for the process where it is not there: between two recoveries, or a snapshot child. False: the run ended first, and
+ * the fault is the next run's. */
 static bool inject(struct run *run, const struct fault *fault, bool *ret_hit)
 {
     bool brief = role_prefix(fault->place) != NULL;
@@ -346,11 +347,11 @@ static void do_random_fault(struct run *run)
     note_fault(run, chaos->faults_done, fault_kind_name(run->fault.kind), run->fault.place, hit);
 }
 
-static void do_segv(struct run *run)
+static void do_first_fault(struct run *run)
 {
-    struct fault fault = {.kind = FAULT_SEGV, .place = run->chaos->job.first_task};
+    struct fault fault = {.kind = run->plan->first_kind, .place = run->chaos->job.first_task};
     bool hit = false;
-    run->segv_sent = true;
+    run->first_done = true;
     if (inject(run, &fault, &hit))
         note_fault(run, 0, fault_kind_name(fault.kind), fault.place, hit);
 }
@@ -417,8 +418,8 @@ static void act(struct run *run, bool random, int64_t now_ns)
             continue_stopped(run);
         return; /* one at a time */
     }
-    if (run->plan->segv_when_running && !run->segv_sent && run->watch.checkpoints > 0)
-        do_segv(run);
+    if (run->plan->first_fault && !run->first_done && run->watch.checkpoints > 0)
+        do_first_fault(run);
     else if (random && run->chaos->wait_left_ns <= 0)
         do_random_fault(run);
 }

@@ -13,7 +13,8 @@ struct run_plan {
     const char *kill;       /* WEIR_KILL of the first launch; NULL: none */
     const char *io_fault;   /* WEIR_IO_FAULT of the first launch */
     const char *place;      /* for the report: what kill or io_fault is about */
-    bool segv_when_running; /* SIGSEGV to the first task once there is a checkpoint, so that there is a recovery from it */
+    bool first_fault; /* first_kind to the first task once there is a checkpoint, so that there is a recovery */
+    enum fault_kind first_kind;
 };
 
 struct run_result {

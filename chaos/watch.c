@@ -22,11 +22,11 @@ static void take(struct watch *watch, struct chaos_report *report, const json_t 
 {
     const char *name = json_string_value(json_object_get(event, "event"));
     const char *path = json_string_value(json_object_get(event, "path"));
+    bool in_memory = path != NULL && strcmp(path, "rollback") == 0;
     if (strcmp(name, "takeover") == 0)
         recoveries_add(&report->recoveries[RECOVERY_PATH_IN_PLACE], duration_of(event));
     else if (strcmp(name, "recovery_finished") == 0)
-        recoveries_add(&report->recoveries[path != NULL && strcmp(path, "rollback") == 0 ? RECOVERY_PATH_ROLLBACK : RECOVERY_PATH_DISK],
-                       duration_of(event));
+        recoveries_add(&report->recoveries[in_memory ? RECOVERY_PATH_ROLLBACK : RECOVERY_PATH_DISK], duration_of(event));
     else if (strcmp(name, "checkpoint_completed") == 0)
         watch->checkpoints++;
     else if (strcmp(name, "job_started") == 0)

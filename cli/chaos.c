@@ -126,11 +126,13 @@ static void print_report(struct chaos *chaos)
         putchar('\n');
     print_recoveries(report);
     printf("\nruns        %llu in %s: %llu the same, %llu differ, %llu failed", (unsigned long long)totals.runs,
-           human_duration(report->duration_ns, duration, sizeof duration), (unsigned long long)(totals.passed + totals.not_reached),
+           human_duration(report->duration_ns, duration, sizeof duration),
+           (unsigned long long)(totals.passed + totals.not_reached),
            (unsigned long long)totals.differing, (unsigned long long)totals.failed);
     if (totals.not_reached > 0)
         printf(" (in %llu of them the fault was not reached)", (unsigned long long)totals.not_reached);
-    printf("\nfaults      %llu took effect, %llu found nobody there\n", (unsigned long long)totals.hits, (unsigned long long)totals.misses);
+    printf("\nfaults      %llu took effect, %llu found nobody there\n", (unsigned long long)totals.hits,
+           (unsigned long long)totals.misses);
     printf("records     %llu compared: %llu lost, %llu doubled, %llu wrong\n", (unsigned long long)totals.compared,
            (unsigned long long)totals.lost, (unsigned long long)totals.doubled, (unsigned long long)totals.wrong);
     print_bad_runs(report);
@@ -214,4 +216,7 @@ static int chaos_with_job(const struct cli *cli, const struct arguments *argumen
     return status;
 }
 
-int chaos_command(const struct cli *cli, const struct arguments *arguments) { return call_with_job(cli, arguments, chaos_with_job); }
+int chaos_command(const struct cli *cli, const struct arguments *arguments)
+{
+    return call_with_job(cli, arguments, chaos_with_job);
+}

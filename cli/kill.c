@@ -119,7 +119,8 @@ static int parse(const struct cli *cli, const struct arguments *arguments, struc
         return code;
     bool of_a_task = roles[call->role].pid_field != NULL;
     if (of_a_task && word == NULL && (call->kill_point == NULL || role != NULL))
-        return error_set(err, WEIR_EINVAL, "kill: it needs OPERATOR[/INDEX], or --role coordinator or launcher: see '%s kill --help'",
+        return error_set(err, WEIR_EINVAL, "kill: it needs OPERATOR[/INDEX], or --role coordinator or launcher: see '%s kill "
+                                           "--help'",
                          cli->program);
     if (!of_a_task && call->operator_name[0] != 0)
         return error_set(err, WEIR_EINVAL, "kill: the %s serves all operators: leave '%s' out", roles[call->role].name, word);

@@ -30,7 +30,8 @@ int io_fault_check(const char *list, struct weir_error *err)
 int io_for_job(const struct io **ret_io, struct weir_error *err)
 {
     if (getenv(VARIABLE) != NULL)
-        return error_set(err, WEIR_EUNSUPPORTED, VARIABLE ": this build of Weir has no faults: build it with -DWEIR_KILL_POINTS=ON");
+        return error_set(err, WEIR_EUNSUPPORTED, VARIABLE ": this build of Weir has no faults: build it with "
+                                                          "-DWEIR_KILL_POINTS=ON");
     *ret_io = io_system();
     return WEIR_OK;
 }
@@ -93,7 +94,8 @@ static int hit(enum io_operation operation)
     }
 FAULTY(int, openat, (void *self, int dir_fd, const char *name, int flags, mode_t mode), (self, dir_fd, name, flags, mode))
 FAULTY(ssize_t, pread, (void *self, int fd, void *data, size_t size_bytes, uint64_t offset), (self, fd, data, size_bytes, offset))
-FAULTY(ssize_t, pwrite, (void *self, int fd, const void *data, size_t size_bytes, uint64_t offset), (self, fd, data, size_bytes, offset))
+FAULTY(ssize_t, pwrite, (void *self, int fd, const void *data, size_t size_bytes, uint64_t offset),
+       (self, fd, data, size_bytes, offset))
 FAULTY(int, set_size, (void *self, int fd, uint64_t size_bytes, bool allocate), (self, fd, size_bytes, allocate))
 FAULTY(int, fdatasync, (void *self, int fd), (self, fd))
 FAULTY(int, fsync, (void *self, int fd), (self, fd))
@@ -179,7 +181,8 @@ static int parse_list(const char *list, struct fault_rows *rows, struct weir_err
 {
     char *copy = strdup(list), *rest = NULL;
     int code = copy != NULL ? WEIR_OK : error_set(err, WEIR_ENOMEM, VARIABLE ": out of memory");
-    for (char *row = copy != NULL ? strtok_r(copy, ",", &rest) : NULL; row != NULL && code == WEIR_OK; row = strtok_r(NULL, ",", &rest)) {
+    char *row = copy != NULL ? strtok_r(copy, ",", &rest) : NULL;
+    for (; row != NULL && code == WEIR_OK; row = strtok_r(NULL, ",", &rest)) {
         if (rows->count == ROWS_MAX)
             code = error_set(err, WEIR_ELIMIT, VARIABLE ": more than %d rows", ROWS_MAX);
         else

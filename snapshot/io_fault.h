@@ -1,6 +1,7 @@
 /*
- * io_fault.h - slow and failing disk operations in a running job, for `weir chaos` and for tests from outside: a `struct io` that counts the
- * calls of all processes of the job and makes some of them fail, or wait first. Only in builds with kill points.
+ * io_fault.h - slow and failing disk operations in a running job, for `weir chaos` and for tests from outside: a `struct io`
+ * that counts the calls of all processes of the job and makes some of them fail, or wait first. Only in builds with kill
+ * points.
  *
  * Armed by WEIR_IO_FAULT, a list "operation:nth[*times]:action" separated by commas. Rows count independently of one another.
  *   operation  a name of IO_FAULT_TABLE
@@ -44,9 +45,9 @@ int io_fault_check(const char *list, struct weir_error *err);
 /* "pread"; NULL past the table. */
 const char *io_fault_operation(unsigned index);
 
-/* The table that a job is to use: the system's own or, where WEIR_IO_FAULT is set, one with faults in it. Launcher, before the first fork:
- * the counters are in memory that all its processes share. WEIR_EINVAL for a list that makes no sense; WEIR_EUNSUPPORTED where
- * it is set in a build without kill points. Static memory. */
+/* The table that a job is to use: the system's own or, where WEIR_IO_FAULT is set, one with faults in it. Launcher, before
+ * the first fork: the counters are in memory that all its processes share. WEIR_EINVAL for a list that makes no sense;
+ * WEIR_EUNSUPPORTED where it is set in a build without kill points. Static memory. */
 int io_for_job(const struct io **ret_io, struct weir_error *err);
 
 #endif

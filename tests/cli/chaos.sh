@@ -99,10 +99,11 @@ found_out() { # PROPERTY
     [ -n "$(json runs 0 examples 0 record)" ] || fail "$1: no example"
     rm -r "$TMPDIR"/weir-chaos-*
 }
-run 1 "$job" chaos --set=broken=private --target=count --kills=3 --json
+# So many faults that not all can come before the first checkpoint, and a first run that is long enough for them all.
+run 1 "$job" chaos --set=broken=private --set=count=30000 --target=count --kills=10 --json
 [ "$(json records lost)" -gt 0 ] || fail "private state: $(json records lost) lost"
 found_out "private state"
-run 1 "$job" chaos --set=broken=twice --output-param=output --target=sink --fault=segv --kills=3 --json "--junit=$work/junit.xml"
+run 1 "$job" chaos --set=broken=twice --set=count=30000 --output-param=output --target=sink --fault=segv --kills=10 --json "--junit=$work/junit.xml"
 [ "$(json records doubled)" -gt 0 ] || fail "a sink that writes twice: $(json records doubled) doubled"
 [ "$(json records lost)" = 0 ] || fail "a sink that writes twice: $(json records lost) lost"
 found_out "a sink that writes twice"

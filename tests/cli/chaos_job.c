@@ -1,6 +1,6 @@
 /*
- * chaos_job.c - a job that is right, or wrong in one of the ways that `weir chaos` must find out. Its source gives numbers at a rate, so that it
- * lives long enough to be hit.
+ * chaos_job.c - a job that is right, or wrong in one of the ways that `weir chaos` must find out. Its source gives numbers at
+ * a rate, so that it lives long enough to be hit.
  *
  *     broken=nothing   counts in declared state, file sink
  *     broken=private   counts in memory that it did not declare: a process that takes its place begins at 0 again
