@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define BATCH WEIR_BATCH_RECORDS_MAX
+#define BATCH_ROUNDS 16 /* a transaction is so many times BATCH updates */
 #define MEASURE_NS (NS_PER_S / 2)
 
 struct counter_bench {
@@ -19,6 +20,7 @@ struct counter_bench {
     struct op_state *op;
     uint64_t key_count;
     uint64_t random;
+    uint64_t batch;
     int64_t cut_ns; /* spent in releasing and taking cuts: the part of a barrier's pause that depends on the size of a chunk */
     uint64_t cut_count;
     struct weir_error err;
@@ -76,6 +78,13 @@ static void fill(struct counter_bench *bench)
     }
 }
 
+/* As the engine does it, but for the commit record. */
+static void next_batch(struct counter_bench *bench)
+{
+    chunk_batch_end(&bench->region);
+    chunk_batch_begin(&bench->region, ++bench->batch);
+}
+
 /* Updates per second of random keys; a cut is taken and released at once at each `cut_every_ns`, 0 for never. */
 static double measure(struct counter_bench *bench, int64_t cut_every_ns)
 {
@@ -86,6 +95,8 @@ static double measure(struct counter_bench *bench, int64_t cut_every_ns)
     uint64_t cut = 0;
     while (now_ns - start_ns < MEASURE_NS) {
         for (int round = 0; round < 1000; round++) {
+            if (round % BATCH_ROUNDS == 0)
+                next_batch(bench);
             uint64_t keys[BATCH];
             for (int i = 0; i < BATCH; i++)
                 keys[i] = scatter(random_below(bench, bench->key_count) + 1);
@@ -122,11 +133,15 @@ static void run(uint64_t key_count, uint32_t value_bytes)
     double fill_s = (double)(processor_ns() - start_ns) / 1e9;
     double plain = measure(&bench, 0);
     double cuts = measure(&bench, 100 * NS_PER_MS);
+    if (chunk_undo_create(&bench.region, "state_bench-undo", UNDO_BYTES_MAX, &err) != WEIR_OK)
+        fail(&err);
+    double undo = measure(&bench, 0);
     struct chunk_usage usage;
     chunk_usage(&bench.region, &usage);
     double cut_ms = bench.cut_count > 0 ? (double)bench.cut_ns / (double)bench.cut_count / 1e6 : 0;
-    printf("%9llu keys: insert %6.1f, update %6.1f, with a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied %llu, cut %.3f ms\n",
-           (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, cuts / 1e6,
+    printf("%9llu keys: insert %6.1f, update %6.1f, with an undo log %6.1f, with a cut every 100 ms %6.1f M/s; %7.1f MiB, chunks copied "
+           "%llu, cut %.3f ms\n",
+           (unsigned long long)key_count, (double)key_count / fill_s / 1e6, plain / 1e6, undo / 1e6, cuts / 1e6,
            (double)usage.live_bytes / 1048576, (unsigned long long)usage.copied_chunks, cut_ms);
     op_state_close(bench.op);
     chunk_region_destroy(&bench.region);

@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LIMIT_MAX 1000000
 #define FOLLOW_MS 200
+#define EVENT_COLUMNS 26
 
 struct query {
     char directory[PATH_MAX];
@@ -89,13 +91,20 @@ static int parse_query(const struct cli *cli, const struct arguments *arguments,
 
 /* ------------------------------------------------------------------------------------------------ printing ------- */
 
+/* Whatever the file holds, it gives no orders to a terminal. */
+static void print_safely(const char *text)
+{
+    for (; *text != 0; text++)
+        putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+}
+
 static void print_field(const char *key, const json_t *value)
 {
     char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
-    const char *shown = json_is_string(value) ? json_string_value(value) : text != NULL ? text : "?";
-    printf(" %s=", key);
-    for (; *shown != 0; shown++)
-        putchar((unsigned char)*shown < ' ' || *shown == 0x7f ? '?' : *shown);
+    putchar(' ');
+    print_safely(key);
+    putchar('=');
+    print_safely(json_is_string(value) ? json_string_value(value) : text != NULL ? text : "?");
     free(text);
 }
 
@@ -109,7 +118,12 @@ static void print_event(json_t *event, bool as_json)
         free(line);
         return;
     }
-    printf("%s %-26s", json_string_value(json_object_get(event, "time")), json_string_value(json_object_get(event, "event")));
+    const char *name = json_string_value(json_object_get(event, "event"));
+    print_safely(json_string_value(json_object_get(event, "time")));
+    putchar(' ');
+    print_safely(name);
+    for (size_t column = strlen(name); column < EVENT_COLUMNS; column++)
+        putchar(' ');
     json_object_foreach(event, key, value)
         if (strcmp(key, "time") != 0 && strcmp(key, "event") != 0)
             print_field(key, value);
@@ -137,24 +151,45 @@ static void print_tail(struct tail *tail, bool as_json)
     *tail = (struct tail){0};
 }
 
-static int follow(struct event_reader *reader, bool as_json, struct weir_error *err)
+/* Says once of each line that is left out. */
+static void report_skipped(const struct cli *cli, const struct event_reader *reader, uint64_t *reported)
+{
+    uint64_t skipped = event_reader_skipped(reader);
+    if (skipped > *reported)
+        fprintf(stderr, "%s: events: %llu lines could not be read: torn by a crash, or damaged\n", cli->program,
+                (unsigned long long)(skipped - *reported));
+    *reported = skipped;
+}
+
+/* Until the time is over; false where nobody reads standard output any more. */
+static bool wait_for_news(void)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO};
+    return poll(&output, 1, FOLLOW_MS) <= 0 || (output.revents & (POLLERR | POLLHUP)) == 0;
+}
+
+static int follow(const struct cli *cli, const struct query *query, struct event_reader *reader, uint64_t *reported,
+                  struct weir_error *err)
 {
     int code = WEIR_END;
-    while (code >= 0 && fflush(stdout) == 0) {
+    bool has_reader = true;
+    while (code >= 0 && fflush(stdout) == 0 && has_reader) {
         json_t *event = NULL;
         code = event_reader_next(reader, &event, err);
         if (code == WEIR_OK)
-            print_event(event, as_json);
+            print_event(event, query->as_json);
         else
-            poll(NULL, 0, FOLLOW_MS);
+            has_reader = wait_for_news();
+        report_skipped(cli, reader, reported);
         json_decref(event);
     }
     return code;
 }
 
-static int show(const struct query *query, struct event_reader *reader, struct weir_error *err)
+static int show(const struct cli *cli, const struct query *query, struct event_reader *reader, struct weir_error *err)
 {
     struct tail tail = {.capacity = query->limit};
+    uint64_t reported = 0;
     json_t *event = NULL;
     int code;
     while ((code = event_reader_next(reader, &event, err)) == WEIR_OK) {
@@ -168,10 +203,8 @@ static int show(const struct query *query, struct event_reader *reader, struct w
         }
     }
     print_tail(&tail, query->as_json);
-    if (code == WEIR_END && event_reader_skipped(reader) > 0)
-        fprintf(stderr, "weir: events: %llu lines could not be read: torn by a crash, or damaged\n",
-                (unsigned long long)event_reader_skipped(reader));
-    return code == WEIR_END && query->follow ? follow(reader, query->as_json, err) : code;
+    report_skipped(cli, reader, &reported);
+    return code == WEIR_END && query->follow ? follow(cli, query, reader, &reported, err) : code;
 }
 
 int events_command(const struct cli *cli, const struct arguments *arguments)
@@ -183,7 +216,7 @@ int events_command(const struct cli *cli, const struct arguments *arguments)
     if (code == WEIR_OK)
         code = event_reader_open(query.directory, &query.filter, &reader, &err);
     if (code == WEIR_OK)
-        code = show(&query, reader, &err);
+        code = show(cli, &query, reader, &err);
     event_reader_close(reader);
     return code < 0 ? print_failure(cli, &err) : EXIT_DONE;
 }

@@ -33,6 +33,7 @@ static const struct column task_columns[] = {
     {">SNAPSHOT", "snapshot_bytes_last", FIGURE_BYTES},
     {">WRITE", "snapshot_mb_s", FIGURE_MB_S},
     {">COPIED", "chunks_copied", FIGURE_COUNT},
+    {">TAKEN OVER", "takeovers", FIGURE_COUNT},
 };
 static const struct column edge_columns[] = {
     {">RING", "ring_bytes", FIGURE_BYTES},
@@ -192,21 +193,48 @@ static void print_status(const json_t *status)
     print_counters(json_object_get(status, "counters"));
 }
 
-static int show_once(const struct arguments *arguments, const char *directory, unsigned timeout_ms, struct weir_error *err)
+/* On a terminal each replaces the one before; elsewhere they follow one another: JSON a line each, text with an empty line between. */
+static void show(const struct arguments *arguments, const json_t *status, bool again)
+{
+    if (arguments_has(arguments, "json")) {
+        if (arguments_has(arguments, "watch"))
+            print_json_line(status);
+        else
+            print_json(status);
+    } else {
+        if (arguments_has(arguments, "watch") && isatty(STDOUT_FILENO) == 1)
+            fputs("\033[H\033[2J", stdout);
+        else if (again)
+            putchar('\n');
+        print_status(status);
+    }
+    fflush(stdout);
+}
+
+static int show_once(const struct arguments *arguments, const char *directory, unsigned timeout_ms, bool again, struct weir_error *err)
 {
     json_t *status = NULL;
     int code = control_call(directory, "status", NULL, timeout_ms, &status, err);
     if (code != WEIR_OK)
         return error_context(err, "status");
-    if (arguments_has(arguments, "watch") && isatty(STDOUT_FILENO) == 1)
-        fputs("\033[H\033[2J", stdout);
-    if (arguments_has(arguments, "json"))
-        print_json(status);
-    else
-        print_status(status);
-    fflush(stdout);
+    show(arguments, status, again);
     json_decref(status);
     return WEIR_OK;
+}
+
+/* A coordinator that was replaced in the middle of an answer is asked again. WEIR_END: the job is over. */
+static int watch(const struct arguments *arguments, const char *directory, unsigned timeout_ms, struct weir_error *err)
+{
+    int code = WEIR_OK;
+    while (code == WEIR_OK && !ferror(stdout)) {
+        sleep(1);
+        code = show_once(arguments, directory, timeout_ms, true, err);
+        if (code == WEIR_EFAILED && control_is_served(directory))
+            code = WEIR_OK;
+        else if (code == WEIR_EFAILED || code == WEIR_ENOENT)
+            code = WEIR_END;
+    }
+    return code;
 }
 
 int status_command(const struct cli *cli, const struct arguments *arguments)
@@ -218,10 +246,10 @@ int status_command(const struct cli *cli, const struct arguments *arguments)
     if (code == WEIR_OK)
         code = target_find(cli, arguments, false, directory, &err);
     if (code == WEIR_OK)
-        code = show_once(arguments, directory, timeout_ms, &err);
-    while (code == WEIR_OK && arguments_has(arguments, "watch") && !ferror(stdout)) {
-        sleep(1);
-        code = show_once(arguments, directory, timeout_ms, &err);
-    }
-    return code == WEIR_OK ? EXIT_DONE : print_failure(cli, &err);
+        code = show_once(arguments, directory, timeout_ms, false, &err);
+    if (code == WEIR_OK && arguments_has(arguments, "watch"))
+        code = watch(arguments, directory, timeout_ms, &err);
+    if (code == WEIR_END)
+        fprintf(stderr, "%s: status: the job on '%s' runs no more\n", cli->program, directory);
+    return code >= 0 ? EXIT_DONE : print_failure(cli, &err);
 }

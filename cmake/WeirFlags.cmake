@@ -24,6 +24,9 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWith
         target_compile_options(weir_flags INTERFACE -fcf-protection)
     endif()
 endif()
+if(WEIR_BUILD_FUZZ AND CMAKE_C_COMPILER_ID MATCHES "Clang")
+    target_compile_options(weir_flags INTERFACE -fsanitize=fuzzer-no-link) # what is fuzzed tells the fuzzer where it has been
+endif()
 target_link_options(weir_flags INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
 include(CheckPIESupported)
 check_pie_supported()

@@ -2,12 +2,15 @@
  * barrier.c - alignment, the cut, and what follows from a completed checkpoint.
  *
  * A barrier falls between two batches. When it has come on all inputs (exactly-once: rings whose barrier has come are not read
- * meanwhile; at-least-once: they are), the task commits its batch, prepares its sinks, writes down its cut, freezes its
- * chunk table, forks the snapshot child, forwards the barrier and goes on.
+ * meanwhile; at-least-once: they are), the task prepares its sinks and commits its batch, with a note that the barrier is due. Then
+ * it writes down its cut, freezes its chunk table, forks the snapshot child, forwards the barrier, and commits that the barrier is due no
+ * more. A process that takes over in between finds the note and does the rest again.
  */
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/batch.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include <string.h>
@@ -46,13 +49,14 @@ int barrier_arrived(struct task *task, struct task_input *in, uint64_t checkpoin
 
 static int add_pending(struct task *task, struct weir_ctx *ctx, uint64_t checkpoint_id, const void *bytes, size_t size_bytes)
 {
-    struct task_shared *shared = task->shared;
-    if (shared->pending_count == PENDING_COMMITTABLES_MAX)
+    struct pending_list *list = task->pending;
+    if (list->count == PENDING_COMMITTABLES_MAX)
         return error_set(&ctx->error, WEIR_ELIMIT, "%d checkpoints in a row were prepared but not completed", PENDING_COMMITTABLES_MAX);
-    struct pending_committable *pending = &shared->pending[shared->pending_count];
+    struct pending_committable *pending = &list->item[list->count];
     *pending = (struct pending_committable){.checkpoint_id = checkpoint_id, .node = ctx->node_index, .size_bytes = (uint32_t)size_bytes};
     memcpy(pending->bytes, bytes, size_bytes);
-    shared->pending_count++;
+    state_before_change(&task->region, &list->count, sizeof list->count);
+    list->count++;
     return WEIR_OK;
 }
 
@@ -87,8 +91,8 @@ static void write_cut_record(struct task *task, uint64_t checkpoint_id)
     cut->ended = task->ended;
     cut->position_bytes = (uint32_t)task->position_bytes;
     memcpy(cut->position, task->position, task->position_bytes);
-    cut->committable_count = task->shared->pending_count;
-    memcpy(cut->committables, task->shared->pending, task->shared->pending_count * sizeof cut->committables[0]);
+    cut->committable_count = (uint32_t)task->pending->count;
+    memcpy(cut->committables, task->pending->item, task->pending->count * sizeof cut->committables[0]);
     cut->has_file = task->has_state;
 }
 
@@ -106,12 +110,32 @@ static bool is_given_up(const struct task *task, uint64_t checkpoint_id)
     return atomic_load_explicit(&task->job->shared->checkpoint_aborted, memory_order_acquire) >= checkpoint_id;
 }
 
-static void start_snapshot(struct task *task, uint64_t checkpoint_id)
+/* A new attempt: a child that was forked for an older one, and has not begun, is none any more. */
+static uint32_t next_attempt(struct snapshot_slot *slot)
+{
+    uint32_t attempt = (uint32_t)atomic_load_explicit(&slot->claim, memory_order_relaxed) + 1;
+    atomic_store_explicit(&slot->claim, attempt, memory_order_release);
+    return attempt;
+}
+
+/* Whether the child of the process that died is at work, or was; else its attempt is over, and *ret_attempt is ours. */
+static bool child_has_begun(struct snapshot_slot *slot, uint32_t *ret_attempt)
+{
+    uint64_t claim = atomic_load_explicit(&slot->claim, memory_order_acquire);
+    uint32_t attempt = (uint32_t)claim + 1;
+    if (SNAPSHOT_CLAIM_PID(claim) != 0 || !atomic_compare_exchange_strong(&slot->claim, &claim, (uint64_t)attempt)) {
+        atomic_store_explicit(&slot->child_pid, SNAPSHOT_CLAIM_PID(claim), memory_order_relaxed);
+        return true;
+    }
+    *ret_attempt = attempt;
+    return false;
+}
+
+/* The slot says RUNNING: the cut, and the child that reads it. */
+static void fork_snapshot(struct task *task, uint64_t checkpoint_id, uint32_t attempt)
 {
     struct snapshot_slot *slot = &task->shared->snapshot;
     struct weir_error err = {0};
-    atomic_store_explicit(&slot->child_pid, 0, memory_order_relaxed);
-    atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING), memory_order_release);
     /* Pairs with the fence in the coordinator's snapshots_in_progress(): either it sees RUNNING, and triggers no other checkpoint until
      * the child is gone, or we see here that this one was given up, and start none. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -119,23 +143,42 @@ static void start_snapshot(struct task *task, uint64_t checkpoint_id)
         snapshot_failed(task, checkpoint_id, &(struct weir_error){WEIR_ECANCELLED, "the checkpoint was given up"});
         return;
     }
-    if (!task->has_state && task->shared->pending_count == 0) { /* nothing to write, nothing to persist */
+    if (!task->has_state && task->pending->count == 0) { /* nothing to write, nothing to persist */
         atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_DONE), memory_order_release);
         job_wake(task->job->coordinator_fd);
         return;
     }
-    if (task->has_state) {
+    if (task->has_state && !task->cut_live) { /* live already: by the process that died before it forked */
         chunk_cut(&task->region, checkpoint_id);
         task->cut_live = true;
     }
     KILL_POINT(b3);
-    if (snapshot_child_start(task, checkpoint_id, &err) == WEIR_OK)
+    if (snapshot_child_start(task, checkpoint_id, attempt, &err) == WEIR_OK)
         return;
     if (task->cut_live)
         chunk_cut_release(&task->region);
     task->cut_live = false;
+    takeover_spare_standbys(task->job);
     log_line(LOG_WARNING, "checkpoint %llu: %s", (unsigned long long)checkpoint_id, err.text);
     snapshot_failed(task, checkpoint_id, &err);
+}
+
+/* Once for each checkpoint, whoever died in the middle of it. */
+static void start_snapshot(struct task *task, uint64_t checkpoint_id)
+{
+    struct snapshot_slot *slot = &task->shared->snapshot;
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    uint32_t attempt = 0;
+    if (SNAPSHOT_ID(word) == checkpoint_id) {
+        if (SNAPSHOT_STATUS(word) != SNAPSHOT_RUNNING || child_has_begun(slot, &attempt))
+            return;
+    } else {
+        write_cut_record(task, checkpoint_id);
+        attempt = next_attempt(slot);
+        atomic_store_explicit(&slot->child_pid, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING), memory_order_release);
+    }
+    fork_snapshot(task, checkpoint_id, attempt);
 }
 
 static void note_pause(struct task *task, int64_t begun_ns)
@@ -148,36 +191,58 @@ static void note_pause(struct task *task, int64_t begun_ns)
     counter_add(&counters->barriers, 1);
 }
 
+/* The child of an older checkpoint still reads its cut. The coordinator sees to it that this does not happen: it waits for every
+ * child of an aborted checkpoint. */
+static bool previous_is_busy(const struct task *task, uint64_t checkpoint_id)
+{
+    uint64_t word = atomic_load_explicit(&task->shared->snapshot.word, memory_order_acquire);
+    if (!task->cut_live || SNAPSHOT_STATUS(word) != SNAPSHOT_RUNNING)
+        return false;
+    log_line(LOG_WARNING, "checkpoint %llu: the previous snapshot is still being written; none is taken here",
+             (unsigned long long)checkpoint_id);
+    return true;
+}
+
+/* First the batch, and what its sinks prepared, as one transaction that says which barrier lies behind it; then what follows from
+ * that record and may be repeated: barrier_finish(). */
 int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
 {
     int64_t begun_ns = clock_monotonic_ns();
     task->barrier_id = checkpoint_id;
+    task->barrier_due = checkpoint_id;
+    task->barrier_stop = stop;
+    task->barrier_snapshot = !is_given_up(task, checkpoint_id) && !previous_is_busy(task, checkpoint_id);
     task->batch_open = true;
-    int code = batch_commit(task);
-    if (code < 0)
-        return code;
+    int code = batch_flush_sinks(task);
+    atomic_store_explicit(&task->shared->in_progress.ring, 0, memory_order_relaxed); /* from here on no record is to blame */
+    if (code >= 0 && task->barrier_snapshot)
+        code = prepare_sinks(task, checkpoint_id);
+    if (code >= 0)
+        code = batch_commit(task);
+    if (code >= 0)
+        code = barrier_finish(task);
+    note_pause(task, begun_ns);
+    return code;
+}
+
+int barrier_finish(struct task *task)
+{
+    uint64_t checkpoint_id = task->barrier_due;
     batch_wake_readers(task, false); /* they need not wait for the fork */
     barrier_release_cut(task);
-    if (is_given_up(task, checkpoint_id)) /* meanwhile: its barrier only keeps the order from here on */
+    if (!task->barrier_snapshot || is_given_up(task, checkpoint_id)) /* its barrier only keeps the order from here on */
         log_line(LOG_DEBUG, "checkpoint %llu was given up before its barrier came here", (unsigned long long)checkpoint_id);
-    else if (task->cut_live) /* the coordinator sees to it that this does not happen: it waits for every child of an aborted checkpoint */
-        log_line(LOG_WARNING, "checkpoint %llu: the previous snapshot is still being written; none is taken here",
-                 (unsigned long long)checkpoint_id);
-    else {
-        code = prepare_sinks(task, checkpoint_id);
-        if (code < 0)
-            return code;
-        write_cut_record(task, checkpoint_id);
+    else
         start_snapshot(task, checkpoint_id);
-    }
     KILL_POINT(b4);
-    task->stopping = stop;
+    task->stopping = task->barrier_stop;
     task->records_since_barrier = 0;
-    code = task_push_control(task, FRAME_BARRIER, &(struct barrier_payload){checkpoint_id, stop}, sizeof(struct barrier_payload));
+    task->barrier_due = 0;
+    struct barrier_payload payload = {checkpoint_id, task->barrier_stop};
+    int code = task_push_control(task, FRAME_BARRIER, &payload, sizeof payload);
     if (code >= 0)
         code = batch_commit(task);
     KILL_POINT(b5);
-    note_pause(task, begun_ns);
     return code;
 }
 
@@ -204,11 +269,19 @@ static struct weir_ctx *operator_of(struct task *task, unsigned node)
     return NULL;
 }
 
+static void forget_first_pending(struct task *task)
+{
+    struct pending_list *list = task->pending;
+    state_before_change(&task->region, list, offsetof(struct pending_list, item) + list->count * sizeof list->item[0]);
+    memmove(&list->item[0], &list->item[1], (list->count - 1) * sizeof list->item[0]);
+    list->count--;
+}
+
 static int commit_pending(struct task *task, uint64_t checkpoint_id)
 {
-    struct task_shared *shared = task->shared;
-    while (shared->pending_count > 0 && shared->pending[0].checkpoint_id <= checkpoint_id) {
-        struct pending_committable *pending = &shared->pending[0];
+    struct pending_list *list = task->pending;
+    while (list->count > 0 && list->item[0].checkpoint_id <= checkpoint_id) {
+        struct pending_committable *pending = &list->item[0];
         struct weir_ctx *ctx = operator_of(task, pending->node);
         CHECK(ctx != NULL);
         KILL_POINT(p3);
@@ -216,8 +289,7 @@ static int commit_pending(struct task *task, uint64_t checkpoint_id)
         if (code < 0)
             return code;
         KILL_POINT(p4);
-        memmove(pending, pending + 1, (shared->pending_count - 1) * sizeof *pending);
-        shared->pending_count--;
+        forget_first_pending(task);
         KILL_POINT(p5);
     }
     return WEIR_OK;
@@ -247,9 +319,14 @@ int sinks_commit(struct task *task, uint64_t checkpoint_id)
 int sinks_commit_without_checkpoint(struct task *task)
 {
     uint64_t checkpoint_id = task->barrier_id + 1;
-    int code = prepare_sinks(task, checkpoint_id);
-    for (uint32_t i = 0; code >= 0 && i < task->shared->pending_count; i++) {
-        const struct pending_committable *pending = &task->shared->pending[i];
+    task->batch_open = true;
+    int code = batch_flush_sinks(task);
+    if (code >= 0)
+        code = prepare_sinks(task, checkpoint_id);
+    if (code >= 0)
+        code = batch_commit(task); /* whoever takes over from here on has what was prepared */
+    for (uint64_t i = 0; code >= 0 && i < task->pending->count; i++) {
+        const struct pending_committable *pending = &task->pending->item[i];
         struct weir_ctx *ctx = operator_of(task, pending->node);
         if (ctx->node->sink->persist != NULL)
             code = ctx->node->sink->persist(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes);

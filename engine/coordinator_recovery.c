@@ -12,6 +12,7 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "engine/coordinator.h"
+#include "engine/takeover.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -40,14 +41,12 @@ bool all_tasks_in_phase(const struct coordinator *c, enum task_phase phase)
     return true;
 }
 
-/* By a signal that no instruction of its own raises. */
+/* By a signal that no instruction of its own raises; or it was to take over from one that died so. */
 static bool died_from_outside(const struct task_shared *task)
 {
-    static const int own_faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
-    bool outside = WIFSIGNALED(task->exit_status) && task->hung == 0;
-    for (size_t i = 0; outside && i < COUNT_OF(own_faults); i++)
-        outside = WTERMSIG(task->exit_status) != own_faults[i];
-    return outside;
+    if (task->fell_back != 0)
+        return true;
+    return WIFSIGNALED(task->exit_status) && task->hung == 0 && task->distrusted == 0 && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status));
 }
 
 static void describe_death(const struct task_shared *task, char *text, size_t capacity)
@@ -55,6 +54,8 @@ static void describe_death(const struct task_shared *task, char *text, size_t ca
     int status = task->exit_status;
     if (task->hung != 0)
         snprintf(text, capacity, "was hung and was killed");
+    else if (task->distrusted != 0)
+        snprintf(text, capacity, "had taken over from a process that died of its own fault, and was killed");
     else if (WIFSIGNALED(status))
         snprintf(text, capacity, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) == EXIT_TASK_FAILED && task->failure.code != 0)

@@ -159,7 +159,7 @@ static int drain_input(struct task *task, struct task_input *in)
     bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
     int result = WEIR_IDLE;
     int64_t begun_ns = 0;
-    task->gulp_begun_ns = clock_monotonic_ns();
+    task->work_begun_ns = task->gulp_begun_ns = clock_monotonic_ns();
     do {
         struct ring_frame control = {0};
         bool has_control = false;
@@ -176,7 +176,8 @@ static int drain_input(struct task *task, struct task_input *in)
             result = WEIR_OK;
         if (count == 0 || has_control || in->blocked || time_is_up(task, &begun_ns))
             break;
-    } while (task->batch_records < batch_max && !task->output_tight && overflow_is_empty(&task->overflow));
+    } while (task->batch_records < batch_max && !task->output_tight && overflow_is_empty(&task->overflow) &&
+             !undo_is_long(task->region.undo));
     return result;
 }
 
@@ -219,7 +220,7 @@ static int source_ended(struct task *task)
     return WEIR_OK;
 }
 
-static int note_position(struct task *task)
+int source_note_position(struct task *task)
 {
     struct weir_ctx *head = &task->ops[0];
     size_t size_bytes = 0;
@@ -246,7 +247,7 @@ int source_turn(struct task *task, uint32_t records_max)
     task->records_since_barrier += task->source_emitted;
     task->batch_records += task->source_emitted;
     task->source_emitted = 0;
-    int code = task->batch_open || result == WEIR_END ? note_position(task) : WEIR_OK;
+    int code = task->batch_open || result == WEIR_END ? source_note_position(task) : WEIR_OK;
     if (code >= 0 && result == WEIR_END)
         code = source_ended(task);
     return code < 0 ? code : result;

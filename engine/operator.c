@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/batch.h"
 #include "engine/task.h"
 #include "state/key.h"
 
@@ -132,7 +133,8 @@ void task_free_operators(struct task *task)
         struct weir_ctx *ctx = &task->ops[i];
         op_state_close(ctx->state);
         free(ctx->self);
-        free(ctx->scratch);
+        free(ctx->scratch.bytes);
+        free(ctx->aligned.bytes);
         free(ctx->key_scratch);
         free(ctx->keys_scratch);
     }
@@ -193,6 +195,29 @@ static int open_operator(struct weir_ctx *ctx, const struct manifest_task *resto
     return ctx->node->op->open == NULL ? WEIR_OK : ctx->node->op->open(ctx);
 }
 
+static int resume_sink(struct weir_ctx *ctx)
+{
+    const void *position = NULL;
+    size_t size_bytes = 0;
+    if (ctx->node->sink->position != NULL && !batch_sink_position(ctx->task, ctx->node_index, &position, &size_bytes))
+        return error_set(&ctx->error, WEIR_ECORRUPT, "the commit record has no position of this sink");
+    return ctx->node->sink->resume(ctx, position, size_bytes);
+}
+
+static int resume_operator(struct weir_ctx *ctx)
+{
+    struct task *task = ctx->task;
+    switch (ctx->node->kind) {
+    case NODE_SOURCE:
+        return ctx->node->source->open == NULL ? WEIR_OK : ctx->node->source->open(ctx, task->position, task->position_bytes);
+    case NODE_SINK:
+        return resume_sink(ctx);
+    case NODE_OPERATOR:
+        break;
+    }
+    return ctx->node->op->open == NULL ? WEIR_OK : ctx->node->op->open(ctx);
+}
+
 /* The words of a failed callback: its own, or the bare code. */
 static int callback_failed(struct weir_ctx *ctx, int code, const char *what, struct weir_error *err)
 {
@@ -208,6 +233,17 @@ int task_open_operators(struct task *task, const struct manifest_task *restored,
         int code = open_operator(ctx, restored);
         if (code < 0)
             return callback_failed(ctx, code, "open", err);
+    }
+    return WEIR_OK;
+}
+
+int task_resume_operators(struct task *task, struct weir_error *err)
+{
+    for (unsigned i = task->op_count; i-- > 0;) {
+        struct weir_ctx *ctx = &task->ops[i];
+        int code = resume_operator(ctx);
+        if (code < 0)
+            return callback_failed(ctx, code, ctx->node->kind == NODE_SINK ? "resume" : "open", err);
     }
     return WEIR_OK;
 }

@@ -27,6 +27,34 @@ static int too_large(struct weir_ctx *ctx, size_t size_bytes, uint64_t limit_byt
                      ctx->node->name, size_bytes, (unsigned long long)limit_bytes);
 }
 
+/* The buffer's bytes, at least so many; NULL with ctx->error set. */
+static void *grow_buffer(struct weir_ctx *ctx, struct emit_buffer *buffer, size_t size_bytes)
+{
+    if (size_bytes <= buffer->capacity)
+        return buffer->bytes;
+    size_t wanted = align_up(size_bytes, 4096);
+    free(buffer->bytes);
+    buffer->bytes = malloc(wanted);
+    buffer->capacity = buffer->bytes != NULL ? wanted : 0;
+    if (buffer->bytes == NULL)
+        error_set(&ctx->error, WEIR_ENOMEM, "operator '%s': no memory for a record of %zu bytes", ctx->node->name, size_bytes);
+    return buffer->bytes;
+}
+
+/* Callbacks and key functions may count on records that are aligned to 8 bytes, wherever the emitter has them: points *data to a
+ * copy where they are not. */
+static inline int align_record(struct weir_ctx *ctx, const void **data, size_t size_bytes)
+{
+    if (__builtin_expect((uintptr_t)*data % 8 == 0 || size_bytes == 0, 1))
+        return WEIR_OK;
+    void *copy = grow_buffer(ctx, &ctx->aligned, size_bytes);
+    if (copy == NULL)
+        return ctx->error.code;
+    memcpy(copy, *data, size_bytes);
+    *data = copy;
+    return WEIR_OK;
+}
+
 static uint64_t record_limit(const struct ring_producer *ring)
 {
     return u64_min(WEIR_RECORD_BYTES_MAX, ring->capacity_bytes / 4);
@@ -89,9 +117,11 @@ static int send_to_ring(struct weir_ctx *ctx, const struct target *target, unsig
 
 static int send_by_key(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes)
 {
+    int code = target->key->fn != NULL ? align_record(ctx, &data, size_bytes) : WEIR_OK;
     struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes};
-    struct weir_bytes key;
-    int code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
+    struct weir_bytes key = {0};
+    if (code == WEIR_OK)
+        code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
     if (code != WEIR_OK)
         return code;
     uint64_t hash = key_hash(key.data, key.size_bytes);
@@ -101,15 +131,22 @@ static int send_by_key(struct weir_ctx *ctx, const struct target *target, const 
     return send_to_ring(ctx, target, out, &hash, data, size_bytes);
 }
 
+static int call_chained(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes)
+{
+    int code = align_record(ctx, &data, size_bytes);
+    if (code < 0)
+        return code;
+    struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes, .input = target->input};
+    code = ctx_process(target->chained, &record, 1);
+    if (code < 0)
+        ctx_take_failure(target->chained, code, &ctx->error);
+    return code;
+}
+
 static int send_to_target(struct weir_ctx *ctx, struct target *target, unsigned port, const void *data, size_t size_bytes)
 {
-    if (target->kind == TARGET_CHAINED) {
-        struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes, .input = target->input};
-        int code = ctx_process(target->chained, &record, 1);
-        if (code < 0)
-            ctx_take_failure(target->chained, code, &ctx->error);
-        return code;
-    }
+    if (target->kind == TARGET_CHAINED)
+        return call_chained(ctx, target, data, size_bytes);
     if (target->kind == TARGET_COLLECTED)
         return ctx->task->collect(ctx->task->collect_self, port, data, size_bytes);
     ctx->task->records_out++;
@@ -151,7 +188,8 @@ static struct task_output *ring_for_all(struct weir_ctx *ctx, const struct targe
     if (target->ring_count != 1 || !overflow_is_empty(&ctx->task->overflow))
         return NULL;
     struct task_output *out = &ctx->task->outs[target->rings[0]];
-    return ring_has_room(&out->ring, frame_bytes * count) ? out : NULL;
+    bool countable = count <= out->ring.capacity_bytes; /* else the product might overflow */
+    return countable && ring_has_room(&out->ring, frame_bytes * count) ? out : NULL;
 }
 
 /* Behind it the ring is as after so many ring_push(). The copy of the handle is for the compiler, which then keeps it in registers. */
@@ -250,21 +288,6 @@ int weir_emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_
     return emit_batch(ctx, port, data, size_bytes, count);
 }
 
-static void *reserve_scratch(struct weir_ctx *ctx, size_t size_bytes)
-{
-    if (size_bytes > ctx->scratch_bytes) {
-        size_t wanted = align_up(size_bytes, 4096);
-        free(ctx->scratch);
-        ctx->scratch = malloc(wanted);
-        ctx->scratch_bytes = ctx->scratch != NULL ? wanted : 0;
-        if (ctx->scratch == NULL) {
-            error_set(&ctx->error, WEIR_ENOMEM, "operator '%s': no memory for a record of %zu bytes", ctx->node->name, size_bytes);
-            return NULL;
-        }
-    }
-    return ctx->scratch;
-}
-
 /* The ring that a record of this port goes to whatever is in it, or NULL. */
 static struct task_output *sole_ring(struct weir_ctx *ctx, unsigned port)
 {
@@ -299,7 +322,7 @@ void *weir_reserve(struct weir_ctx *ctx, unsigned port, size_t size_bytes)
             return ctx->reserved;
         }
     }
-    ctx->reserved = reserve_scratch(ctx, size_bytes);
+    ctx->reserved = grow_buffer(ctx, &ctx->scratch, size_bytes);
     return ctx->reserved;
 }
 
@@ -312,7 +335,7 @@ static int push_reserved(struct weir_ctx *ctx, size_t size_bytes)
     size_t prefix = 0;
     if (target->key != NULL) {
         struct weir_record record = {.data = ctx->reserved, .size_bytes = (uint32_t)size_bytes};
-        struct weir_bytes key;
+        struct weir_bytes key = {0};
         int code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
         if (code != WEIR_OK)
             return code;

@@ -83,6 +83,10 @@ void overflow_pop(struct overflow *queue)
     struct overflow_frame frame;
     CHECK(overflow_front(queue, &frame));
     queue->read_pos += entry_bytes(frame.size_bytes);
+}
+
+void overflow_settle(struct overflow *queue)
+{
     if (overflow_is_empty(queue))
         queue->read_pos = queue->write_pos = 0;
 }

@@ -38,8 +38,10 @@ static inline bool overflow_is_empty(const struct overflow *queue) { return queu
 
 /* Room for a payload at the end of the queue, filled in by the caller. WEIR_ELIMIT, WEIR_ENOSPC. */
 int overflow_push(struct overflow *queue, const struct overflow_frame *frame, void **ret_payload, struct weir_error *err);
-/* The oldest frame, or false; overflow_pop() removes it. */
+/* The oldest frame, or false; overflow_pop() removes it: its bytes stay, for whoever takes over from the last commit record. */
 bool overflow_front(const struct overflow *queue, struct overflow_frame *ret_frame);
 void overflow_pop(struct overflow *queue);
+/* At the end of a batch, before its commit record: an empty queue begins at its start again. */
+void overflow_settle(struct overflow *queue);
 
 #endif

@@ -6,8 +6,10 @@
 #include "engine/control.h"
 #include "engine/launcher.h"
 #include "engine/overflow.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 #include "shm/region.h"
+#include "snapshot/io_fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,9 +56,12 @@ static int lock_directory(struct job *job, struct weir_error *err)
 
 static int open_directory(struct job *job, struct weir_error *err)
 {
+    const struct io *io = NULL;
     int code = make_parents(job->options->directory, err);
     if (code == WEIR_OK)
-        code = checkpoint_dir_open(io_system(), job->options->directory, true, &job->dir, err);
+        code = io_for_job(&io, err);
+    if (code == WEIR_OK)
+        code = checkpoint_dir_open(io, job->options->directory, true, &job->dir, err);
     if (code == WEIR_OK)
         code = lock_directory(job, err);
     if (code == WEIR_OK)
@@ -98,8 +103,10 @@ static int make_task_memory(struct job *job, unsigned i, struct weir_error *err)
 {
     struct job_task_memory *memory = &job->memory[i];
     const char *name = job->plan->tasks[i].name;
-    uint64_t area_bytes = commit_area_bytes(rings_of_task(job->plan, i));
+    uint64_t area_bytes = commit_area_bytes(job->graph, &job->plan->chains[job->plan->tasks[i].chain], rings_of_task(job->plan, i));
     int code = chunk_region_create(&memory->region, name, job->options->state_limit_bytes, area_bytes, err);
+    if (code == WEIR_OK && job->options->takeover != OPTION_TAKEOVER_OFF)
+        code = chunk_undo_create(&memory->region, name, UNDO_BYTES_MAX, err);
     if (code == WEIR_OK)
         code = overflow_create(name, job->options->overflow_limit_bytes, &memory->overflow_fd, err);
     if (code == WEIR_OK)
@@ -242,7 +249,10 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         task->damaged = 0;
         atomic_store(&task->restored, 0);
         task->hung = 0;
-        task->pending_count = 0;
+        atomic_store(&task->snapshot.claim, 0);
+        int code = takeover_reset(task, err);
+        if (code != WEIR_OK)
+            return code;
         task->failure = (struct weir_error){0};
     }
     return WEIR_OK;
@@ -341,5 +351,8 @@ int job_choose_start(struct job *job, struct weir_error *err)
     atomic_store(&job->shared->restore_checkpoint, restored);
     if (job->options->restore != 0) /* the one to go back to may be older than those that are kept */
         return WEIR_OK;
-    return checkpoint_retain(&job->dir, (uint32_t)job->options->checkpoints_retained, state->next_id, NULL, err);
+    struct weir_error left = {0}; /* what cannot be deleted is in nobody's way */
+    if (checkpoint_retain(&job->dir, (uint32_t)job->options->checkpoints_retained, state->next_id, NULL, &left) != WEIR_OK)
+        log_line(LOG_WARNING, "deleting old checkpoints: %s", left.text);
+    return WEIR_OK;
 }

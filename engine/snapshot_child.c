@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include <errno.h>
@@ -96,8 +97,18 @@ static void acknowledge(struct task *task, uint64_t checkpoint_id, int code, con
     job_wake(task->job->coordinator_fd);
 }
 
-static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id)
+/* Its first act. Whoever took the task over may have forked another one meanwhile. */
+static bool claim_cut(struct snapshot_slot *slot, uint32_t attempt)
 {
+    uint64_t expected = attempt;
+    return atomic_compare_exchange_strong(&slot->claim, &expected, (uint64_t)getpid() << 32 | attempt);
+}
+
+static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id, uint32_t attempt)
+{
+    if (!claim_cut(&task->shared->snapshot, attempt))
+        _exit(0);
+    takeover_forget_marks();
     char name[sizeof task->process_name + 16];
     snprintf(name, sizeof name, "snapshot:%s", task->process_name);
     job_enter_process(task->job, name);
@@ -125,7 +136,7 @@ static void note_lost_child(struct task *task, uint64_t checkpoint_id)
         job_wake(task->job->coordinator_fd);
 }
 
-int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_error *err)
+int snapshot_child_start(struct task *task, uint64_t checkpoint_id, uint32_t attempt, struct weir_error *err)
 {
     struct clone_args args = {.flags = CLONE_PARENT};
     int64_t begun_ns = clock_monotonic_ns();
@@ -135,7 +146,7 @@ int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_
     if (pid < 0)
         return error_set_errno(err, errno, "fork of the snapshot child (a limit on processes or memory?)");
     if (pid == 0)
-        child_main(task, checkpoint_id);
+        child_main(task, checkpoint_id, attempt);
     atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);
     if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) /* reaped before the launcher could know whose it was: nobody else will say so */
         note_lost_child(task, checkpoint_id);

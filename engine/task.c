@@ -1,4 +1,5 @@
 /* task.c - the process of a task: set-up, the loop, idling, the end. */
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include "base/bytes.h"
@@ -17,20 +18,27 @@
 
 #define PARK_NS_MAX (500 * NS_PER_MS) /* the bound of any wait: a lost wake-up costs no more */
 
+/* By itself: no standby is to take this for a death. */
+static _Noreturn void leave(struct task *task, int status)
+{
+    atomic_store(&task->shared->leaving, 1);
+    _exit(status);
+}
+
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged)
 {
     struct task_shared *shared = task->shared;
     log_line(LOG_ERROR, "%s", err->text);
     shared->failure = *err;
     shared->damaged = damaged;
-    _exit(EXIT_TASK_FAILED);
+    leave(task, EXIT_TASK_FAILED);
 }
 
-/* A callback or the engine failed in the middle of a batch: nothing of the batch is published. */
-static _Noreturn void fail_with_code(struct task *task, int code)
+/* Why a callback or the engine failed, in the operator's words where it has any. */
+static void describe_failure(const struct task *task, int code, struct weir_error *ret_err)
 {
-    struct weir_error err = {.code = code};
-    snprintf(err.text, sizeof err.text, "failed with %d (%s)", code, weir_status_name(code));
+    *ret_err = (struct weir_error){.code = code};
+    snprintf(ret_err->text, sizeof ret_err->text, "failed with %d (%s)", code, weir_status_name(code));
     const struct weir_ctx *failed = NULL;
     for (unsigned i = 0; i < task->op_count; i++) {
         const struct weir_ctx *ctx = &task->ops[i];
@@ -40,7 +48,14 @@ static _Noreturn void fail_with_code(struct task *task, int code)
             failed = ctx;
     }
     if (failed != NULL)
-        ctx_take_failure(failed, code, &err);
+        ctx_take_failure(failed, code, ret_err);
+}
+
+/* In the middle of a batch: nothing of it is published. */
+static _Noreturn void fail_with_code(struct task *task, int code)
+{
+    struct weir_error err;
+    describe_failure(task, code, &err);
     task_fail(task, &err, false);
 }
 
@@ -127,7 +142,7 @@ static int allocate_gulp(struct task *task, struct weir_error *err)
     return WEIR_OK;
 }
 
-static int set_up_memory(struct task *task, struct weir_error *err)
+static int set_up_memory(struct task *task, bool taken_over, struct weir_error *err)
 {
     struct job *job = task->job;
     task->region = job->memory[task->index].region;
@@ -135,7 +150,7 @@ static int set_up_memory(struct task *task, struct weir_error *err)
     if (code == WEIR_OK)
         code = attach_rings(task, err);
     if (code == WEIR_OK)
-        code = commit_area_attach(task, err);
+        code = commit_area_attach(task, taken_over, err);
     if (code == WEIR_OK)
         code = overflow_attach(&task->overflow, job->memory[task->index].overflow_fd, job->options->overflow_limit_bytes, err);
     return code;
@@ -144,10 +159,9 @@ static int set_up_memory(struct task *task, struct weir_error *err)
 static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
 {
     struct task_shared *shared = task->shared;
-    shared->pending_count = 0;
     memset(shared->user_counters, 0, sizeof shared->user_counters);
     memset(&shared->counters, 0, sizeof shared->counters);
-    int code = set_up_memory(task, err);
+    int code = set_up_memory(task, false, err);
     if (code != WEIR_OK)
         return code;
     describe_channels(task);
@@ -164,6 +178,35 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
     if (code == WEIR_OK)
         code = task_open_operators(task, restored, err);
     manifest_free(manifest);
+    return code;
+}
+
+/* The first commit: from here on the task can be taken over. */
+static int first_commit(struct task *task, struct weir_error *err)
+{
+    int code = task->has_source ? source_note_position(task) : WEIR_OK;
+    task->batch_open = true;
+    if (code >= 0)
+        code = batch_commit(task);
+    if (code >= 0)
+        return WEIR_OK;
+    describe_failure(task, code, err);
+    return code;
+}
+
+/* In the place of a process that died: what it had committed. */
+static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_error *err)
+{
+    memset(task->shared->user_counters, 0, sizeof task->shared->user_counters);
+    int code = batch_recover(task, ret_undone_bytes, err);
+    if (code != WEIR_OK)
+        return code;
+    describe_channels(task);
+    code = task_make_operators(task, err);
+    if (code == WEIR_OK)
+        code = task_make_outputs(task, err);
+    if (code == WEIR_OK)
+        code = task_resume_operators(task, err);
     return code;
 }
 
@@ -272,8 +315,18 @@ static bool spin(struct task *task)
     }
 }
 
+/* A task that has taken over, and now has committed records or has nothing to do, was not killed by what it had in hand. */
+static void got_on(struct task *task)
+{
+    if (task->proving)
+        atomic_store_explicit(&task->shared->takeover_attempts, 0, memory_order_relaxed);
+    task->proving = false;
+}
+
 static void idle(struct task *task)
 {
+    got_on(task);
+    takeover_guard(task->job, task->index);
     if (spin(task))
         return;
     int64_t limit_ns = task->park_ns_max;
@@ -297,6 +350,7 @@ static void wait_for_room(struct task *task)
 {
     struct task_shared *shared = task->shared;
     int64_t begun_ns = clock_monotonic_ns();
+    got_on(task);
     doorbell_prepare(&shared->bell, DOORBELL_SLEEPING);
     if (task_outputs_roomy(task) || is_called(task))
         doorbell_cancel(&shared->bell);
@@ -348,17 +402,15 @@ static int source_work(struct task *task)
     if (task->ended || task->stopping)
         return WEIR_IDLE;
     int code = WEIR_OK;
-    int64_t begun_ns = 0;
+    task->work_begun_ns = clock_monotonic_ns();
     do { /* several polls make a batch */
         uint64_t left = task->job->options->batch_records - task->batch_records;
         uint64_t before = task->batch_records;
         code = source_turn(task, (uint32_t)u64_min(left, GULP_RECORDS_MAX));
-        int64_t now_ns = clock_monotonic_ns();
-        begun_ns = begun_ns == 0 ? now_ns : begun_ns;
-        if (task->batch_records == before || now_ns - begun_ns >= task->job->options->batch_time_ns)
+        if (task->batch_records == before || clock_monotonic_ns() - task->work_begun_ns >= task->job->options->batch_time_ns)
             break;
     } while (code == WEIR_OK && task->batch_records < task->job->options->batch_records && !task->output_tight &&
-             overflow_is_empty(&task->overflow));
+             overflow_is_empty(&task->overflow) && !undo_is_long(task->region.undo));
     count_for_trigger(task);
     return code == WEIR_END ? WEIR_OK : code;
 }
@@ -371,10 +423,8 @@ static int turn(struct task *task)
         return code;
     if (!overflow_is_empty(&task->overflow)) {
         task_drain_overflow(task);
-        if (!overflow_is_empty(&task->overflow)) {
-            task->output_tight = true;
-            return WEIR_OK;
-        }
+        task->output_tight |= !overflow_is_empty(&task->overflow);
+        return WEIR_OK; /* committed before anything is added: an empty queue begins at its start again */
     }
     int fired = task->stopping || task->ended ? 0 : task_fire_timers(task);
     if (fired < 0)
@@ -406,12 +456,17 @@ static void loop(struct task *task)
     struct job_shared *job = task->job->shared;
     while (atomic_load_explicit(&job->run_state, memory_order_acquire) == RUN_RUNNING) {
         atomic_store_explicit(&task->shared->heartbeat, ++task->turns, memory_order_relaxed);
+        if (task->turns % 256 == 0)
+            takeover_guard(task->job, task->index);
         task->now_ms = 0;
         int result = turn(task);
+        bool with_records = task->batch_records > 0;
         if (result >= 0) {
             int code = batch_commit(task);
             result = code < 0 ? code : result;
         }
+        if (with_records)
+            got_on(task);
         if (result < 0)
             fail_with_code(task, result);
         batch_wake_readers(task, result == WEIR_OK && !task->output_tight);
@@ -442,7 +497,7 @@ static _Noreturn void finish(struct task *task)
         fail_with_code(task, code);
     task_close_operators(task);
     set_phase(task, TASK_FINISHED);
-    _exit(0);
+    leave(task, 0);
 }
 
 static void wait_for_start(struct task *task)
@@ -457,7 +512,8 @@ static void wait_for_start(struct task *task)
     }
 }
 
-_Noreturn void task_main(struct job *job, unsigned index)
+/* `role` stands before the name of a process that is not the task (yet). */
+static struct task *make_task(struct job *job, unsigned index, const char *role)
 {
     struct task *task = calloc(1, sizeof *task);
     if (task == NULL)
@@ -471,12 +527,28 @@ _Noreturn void task_main(struct job *job, unsigned index)
         .manual_now_ms = -1,
         .dead_letter_fd = -1,
     };
-    snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
+    snprintf(task->process_name, sizeof task->process_name, "%s%s", role, task->plan->name);
     job_enter_process(job, task->process_name);
     drop_other_memory(job, index);
     pin_to_cpu(task);
     task->spin_ns = spin_budget_ns(task);
     task->park_ns_max = longest_park_ns(task);
+    return task;
+}
+
+static _Noreturn void run(struct task *task)
+{
+    takeover_guard(task->job, task->index);
+    loop(task);
+    if (atomic_load_explicit(&task->job->shared->run_state, memory_order_acquire) == RUN_FINISHING)
+        finish(task);
+    leave(task, 0);
+}
+
+_Noreturn void task_main(struct job *job, unsigned index)
+{
+    struct task *task = make_task(job, index, "");
+    takeover_mark_own_faults(task->shared);
     set_phase(task, TASK_STARTING);
     int64_t begun_ns = clock_monotonic_ns();
     struct weir_error err = {0};
@@ -485,12 +557,84 @@ _Noreturn void task_main(struct job *job, unsigned index)
         task_fail(task, &err, damaged);
     counter_set(&task->shared->counters.restore_ns, (uint64_t)(clock_monotonic_ns() - begun_ns));
     atomic_store(&task->shared->committed_seen, atomic_load(&job->shared->restore_checkpoint));
+    if (first_commit(task, &err) != WEIR_OK)
+        task_fail(task, &err, false);
     KILL_POINT(v5);
     set_phase(task, TASK_READY);
     wait_for_start(task);
     set_phase(task, TASK_RUNNING);
-    loop(task);
-    if (atomic_load_explicit(&job->shared->run_state, memory_order_acquire) == RUN_FINISHING)
-        finish(task);
-    _exit(0);
+    run(task);
+}
+
+/* What took how long, for people and tests. */
+static void log_takeover(struct task *task, const char *by, uint64_t undone_bytes)
+{
+    struct task_shared *shared = task->shared;
+    int64_t duration_ns = clock_monotonic_ns() - atomic_load_explicit(&shared->takeover_noticed_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shared->takeover_count, 1, memory_order_relaxed);
+    log_line(LOG_INFO, "taken over from process %d by %s in %.2f ms", (int)shared->exit_pid, by, (double)duration_ns / 1e6);
+    event_log_append(&task->job->events, EVENT_TAKEOVER,
+                     json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)shared->exit_pid, "pid",
+                               (int)getpid(), "by", by, "duration_ns", (json_int_t)duration_ns, "undone_bytes", (json_int_t)undone_bytes,
+                               "attempt", (int)atomic_load_explicit(&shared->takeover_attempts, memory_order_relaxed)));
+}
+
+static _Noreturn void fall_back(struct task *task, struct weir_error *err)
+{
+    error_context(err, "cannot be taken over");
+    task->shared->fell_back = 1;
+    task_fail(task, err, false);
+}
+
+/* The phase stays what it was: nobody else is to notice. */
+static _Noreturn void go_on(struct task *task, const char *by)
+{
+    struct task_shared *shared = task->shared;
+    struct weir_error err = {0};
+    uint64_t undone_bytes = 0;
+    takeover_mark_own_faults(shared);
+    task->turns = atomic_load_explicit(&shared->heartbeat, memory_order_relaxed);
+    task->proving = true;
+    doorbell_cancel(&shared->bell);
+    atomic_store_explicit(&shared->in_progress.ring, 0, memory_order_relaxed);
+    KILL_POINT(u1);
+    if (take_over(task, &undone_bytes, &err) != WEIR_OK)
+        fall_back(task, &err);
+    batch_publish_again(task);
+    KILL_POINT(u3);
+    int code = task->barrier_due != 0 ? barrier_finish(task) : WEIR_OK;
+    if (code < 0)
+        fail_with_code(task, code);
+    uint32_t ready = TASK_READY;
+    if (atomic_compare_exchange_strong(&shared->phase, &ready, TASK_RUNNING)) /* it died before it saw that all were */
+        job_wake(task->job->coordinator_fd);
+    KILL_POINT(u4);
+    job_wake(task->job->launcher_fd); /* for a standby of its own */
+    log_takeover(task, by, undone_bytes);
+    KILL_POINT(u5);
+    run(task);
+}
+
+_Noreturn void task_take_over_main(struct job *job, unsigned index)
+{
+    struct task *task = make_task(job, index, "");
+    struct weir_error err = {0};
+    if (set_up_memory(task, true, &err) != WEIR_OK)
+        fall_back(task, &err);
+    go_on(task, "launcher");
+}
+
+_Noreturn void task_standby_main(struct job *job, unsigned index)
+{
+    struct task *task = make_task(job, index, "standby:");
+    struct weir_error err = {0};
+    if (set_up_memory(task, true, &err) != WEIR_OK) {
+        log_line(LOG_WARNING, "no standby: %s", err.text);
+        _exit(1);
+    }
+    if (!takeover_wait(job, index))
+        _exit(0);
+    snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
+    job_set_process_name(task->process_name);
+    go_on(task, "standby");
 }

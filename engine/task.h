@@ -38,6 +38,12 @@ struct output {
 /* Takes emitted records in a harness. */
 typedef int (*collect_fn)(void *self, unsigned port, const void *data, size_t size_bytes);
 
+/* Private memory for one record. */
+struct emit_buffer {
+    void *bytes;
+    size_t capacity;
+};
+
 /* An operator instance. */
 struct weir_ctx {
     struct task *task;
@@ -55,8 +61,7 @@ struct weir_ctx {
     size_t reserved_bytes;
     unsigned reserved_port;
     struct ring_producer *reserved_ring; /* NULL: in scratch */
-    void *scratch;
-    size_t scratch_bytes;
+    struct emit_buffer scratch, aligned; /* what is reserved; an emitted record that its reader needs aligned */
     unsigned char *key_scratch; /* WEIR_KEY_BYTES_MAX, for key functions */
     const struct weir_record *batch; /* of the on_batch() that runs */
     size_t batch_left_cold;      /* how many records it has; 0: their state was prefetched, or is looked for all at once */
@@ -108,6 +113,7 @@ struct task {
 
     struct chunk_region region;
     struct commit_area *commit_area;
+    struct pending_list *pending; /* in the commit area */
     struct overflow overflow;
 
     struct task_input *ins;
@@ -116,6 +122,7 @@ struct task {
     struct task_output *outs;
     unsigned out_count;
     int64_t wake_due_since_ns; /* the first wake put off; 0: none */
+    int64_t work_begun_ns;     /* when the last batch of records was begun */
     bool output_tight; /* a ring has little room left: end the batch and wait */
     struct task_channel channels[GRAPH_EDGES_MAX];
     unsigned channel_count;
@@ -137,6 +144,9 @@ struct task {
     size_t position_bytes;
 
     uint64_t barrier_id;       /* being aligned, or the last one taken */
+    uint64_t barrier_due;      /* a barrier behind the last commit: see batch.h; 0: none */
+    bool barrier_stop;
+    bool barrier_snapshot;
     bool aligning;
     unsigned aligned_count;
     int64_t align_begun_ns;
@@ -148,16 +158,22 @@ struct task {
     int64_t spin_ns;           /* before parking; INT64_MAX: for ever */
     int64_t park_ns_max;
     bool cut_live;             /* the snapshot child may still read the frozen chunks */
+    bool proving;              /* it has taken over, and has not got on since */
     int dead_letter_fd;        /* -1: not open */
 };
 
 /* The process of a task. Never returns. */
 _Noreturn void task_main(struct job *job, unsigned index);
+/* The same, in the place of one that died, or waiting for its end: see takeover.h. */
+_Noreturn void task_take_over_main(struct job *job, unsigned index);
+_Noreturn void task_standby_main(struct job *job, unsigned index);
 
 /* ---- operators (operator.c) ---- */
 int task_make_operators(struct task *task, struct weir_error *err);
 void task_free_operators(struct task *task);
 int task_open_operators(struct task *task, const struct manifest_task *restored, struct weir_error *err);
+/* In a process that takes over: operators are opened, sources at the position of the commit record, sinks resumed. */
+int task_resume_operators(struct task *task, struct weir_error *err);
 void task_close_operators(struct task *task);
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record);
@@ -199,8 +215,18 @@ bool task_outputs_roomy(struct task *task);
 int batch_commit(struct task *task);
 /* Wakes the readers that asked for it; more_to_come: only those that have waited long enough. */
 void batch_wake_readers(struct task *task, bool more_to_come);
-int commit_area_attach(struct task *task, struct weir_error *err);
-size_t commit_area_bytes(unsigned ring_count);
+/* What comes first in a commit: sinks hand over what they have buffered. */
+int batch_flush_sinks(struct task *task);
+/* taken_over false: empties it. */
+int commit_area_attach(struct task *task, bool taken_over, struct weir_error *err);
+size_t commit_area_bytes(const struct weir_job *graph, const struct plan_chain *chain, unsigned ring_count);
+/* In a process that takes over: undoes the open batch, and makes the task's private view that of the commit record. May be repeated. A
+ * failure leaves the task to the checkpoint: WEIR_ECORRUPT, WEIR_ELIMIT. */
+int batch_recover(struct task *task, uint64_t *ret_undone_bytes, struct weir_error *err);
+/* What the commit record has of a sink; false: nothing. Good until the next commit. */
+bool batch_sink_position(const struct task *task, unsigned node, const void **ret_position, size_t *ret_size_bytes);
+/* What the commit record says, to the neighbours; who may have been owed a wake is woken. */
+void batch_publish_again(struct task *task);
 
 /* ---- inputs (input.c) ---- */
 /* Processes up to one batch from one input ring. WEIR_OK: something was done; WEIR_IDLE; negative: failed. */
@@ -208,6 +234,8 @@ int input_turn(struct task *task);
 /* A turn of the source: polls it. WEIR_OK, WEIR_IDLE, WEIR_END, negative. */
 int source_turn(struct task *task, uint32_t records_max);
 bool task_has_input(const struct task *task);
+/* Notes where the source is. */
+int source_note_position(struct task *task);
 
 /* ---- barrier (barrier.c) ---- */
 /* Payload of FRAME_BARRIER. */
@@ -217,6 +245,8 @@ struct barrier_payload {
 };
 int barrier_arrived(struct task *task, struct task_input *in, uint64_t checkpoint_id, bool stop);
 int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop);
+/* The second part, behind the commit: snapshot, barrier forwarded. Repeated by a process that takes over in the middle of it. */
+int barrier_finish(struct task *task);
 /* Gives frozen chunks free again once the snapshot child is done with them. */
 void barrier_release_cut(struct task *task);
 /* Commits what is pending up to checkpoint_id in this task's sinks, and tells its source. */
@@ -225,8 +255,8 @@ int sinks_commit(struct task *task, uint64_t checkpoint_id);
 int sinks_commit_without_checkpoint(struct task *task);
 
 /* ---- the snapshot child (snapshot_child.c) ---- */
-/* Forks. The task goes on; WEIR_OK, or the error of fork. */
-int snapshot_child_start(struct task *task, uint64_t checkpoint_id, struct weir_error *err);
+/* Forks. The child serves the cut if this attempt is still the slot's. The task goes on; WEIR_OK, or the error of fork. */
+int snapshot_child_start(struct task *task, uint64_t checkpoint_id, uint32_t attempt, struct weir_error *err);
 
 /* ---- restore (restore.c) ---- */
 int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **ret_manifest,

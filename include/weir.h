@@ -15,8 +15,9 @@
  *   - Functions that take a `struct weir_ctx *` are called from a callback, in the task's process, on its only thread.
  *     They never block and make no system call, unless they say so.
  *   - Sizes are bytes. Times are milliseconds (_ms) or nanoseconds (_ns) as the name says.
- *   - After a crash or a restore a task is a new process: callbacks start again with open(); declared state is as of
- *     the checkpoint; memory that was not declared (self, globals, heap) is as after a first start.
+ *   - After a crash or a restore a task is a new process: callbacks start again with open(); memory that was not declared (self,
+ *     globals, heap) is as after a first start. Declared state is as of the last batch where the task alone was taken over (it was
+ *     killed from outside: SIGKILL, the OOM killer), as of the checkpoint where the whole job went back.
  *   - The header can be used from C11 and from C++17.
  */
 #ifndef WEIR_H
@@ -295,7 +296,7 @@ WEIR_API const struct weir_layout *weir_input_layout(const struct weir_ctx *ctx,
 /* Logs one line with the operator's name, through the engine's log. Makes a system call. */
 WEIR_API void weir_log(struct weir_ctx *ctx, const char *format, ...) WEIR_PRINTF(2, 3);
 /* A count that `weir status` shows under `name` for this operator; at most 8 per operator, names as states'. Never NULL.
- * Adding to it is all; it is not state and starts at 0 in every process. */
+ * Adding to it is all; it is not state and starts at 0 in every process, also in one that takes over. */
 WEIR_API uint64_t *weir_counter(struct weir_ctx *ctx, const char *name);
 
 /* ------------------------------------------------------------------------------------------------- operators ----- */
@@ -329,12 +330,13 @@ struct weir_source {
     uint32_t state_count;
     size_t self_bytes;
     const struct weir_layout *output_layout;
-    /* position is NULL at a fresh start, else what position() gave at the checkpoint. May block. */
+    /* position is NULL at a fresh start, else what position() gave at the checkpoint, or, in a process that takes over in place, at the
+     * end of the last batch (never NULL then). May block. */
     int (*open)(struct weir_ctx *ctx, const void *position, size_t position_bytes);
     /* Emits up to records_max records to port 0. WEIR_OK: there may be more at once; WEIR_IDLE: nothing now (see
      * weir_wait_fd, weir_wait_ms; else it is polled again after 1 ms); WEIR_END: the input is finished for good. Must not block. */
     int (*poll)(struct weir_ctx *ctx, uint32_t records_max);
-    /* The position behind the last record emitted. buffer has WEIR_POSITION_BYTES_MAX. Called after each poll: cheap. */
+    /* The position behind the last record emitted. buffer has WEIR_POSITION_BYTES_MAX. Called after open and after each poll: cheap. */
     int (*position)(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes);
     /* A checkpoint is complete; what lies before its position will not be asked for again. May be NULL. */
     int (*on_committed)(struct weir_ctx *ctx, uint64_t checkpoint, const void *position, size_t position_bytes);
@@ -355,6 +357,10 @@ WEIR_API void weir_wait_ms(struct weir_ctx *ctx, uint32_t wait_ms);
  * - After a crash: open(), then commit() again for each committable of the restored checkpoint, then abort(restored
  *   checkpoint), which must throw away everything written or prepared after it (0: everything not committed).
  * - A sink without prepare is at-least-once.
+ * - A task that was killed from outside is *taken over in place*: another process undoes its open batch and goes on, and no other task
+ *   goes back. Its sinks are not opened then but *resumed*: what they wrote up to the end of the last batch stays, what they
+ *   wrote after it goes, as if it had never been written. A task with a sink without resume is not taken over: its death
+ *   sends the whole job back to the last checkpoint.
  */
 struct weir_sink {
     const char *type;
@@ -376,6 +382,13 @@ struct weir_sink {
     int (*commit)(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
     int (*abort)(struct weir_ctx *ctx, uint64_t restored_checkpoint);
     void (*close)(struct weir_ctx *ctx);
+    /* Behind the last row written. buffer has WEIR_POSITION_BYTES_MAX, aligned to 8. Called after flush (and after prepare) at the end
+     * of each batch: cheap. What lies before it must survive the death of this process, so flush has handed it to the kernel. */
+    int (*position)(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes);
+    /* In place of open(), in a process that takes over: what it needs, as open() does; then cuts off what was written (or prepared)
+     * after `position`, or reopens there. Declared state is as of that position. What is committed already may be committed
+     * again. position is NULL where the sink has none to give (position NULL). A failure sends the job back to the last checkpoint. */
+    int (*resume)(struct weir_ctx *ctx, const void *position, size_t position_bytes);
 };
 
 /* ------------------------------------------------------------------------------------------------- the graph ----- */

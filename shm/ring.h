@@ -75,6 +75,10 @@ int ring_map_control(int fd, struct ring_shared **ret_shared, struct weir_error 
  * the control page contradicts itself. */
 int ring_producer_attach(struct ring_producer *p, int fd, struct weir_error *err);
 int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err);
+/* In a process that takes the place of one that died, after attaching: this side is where that one's commit record says, which may be
+ * beyond what it had published; publish or release then does so. WEIR_ECORRUPT where that contradicts the control page. */
+int ring_producer_adopt(struct ring_producer *p, uint64_t head, uint64_t record_count, struct weir_error *err);
+int ring_consumer_adopt(struct ring_consumer *c, uint64_t tail, struct weir_error *err);
 void ring_producer_detach(struct ring_producer *p);
 void ring_consumer_detach(struct ring_consumer *c);
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define CHUNK_MAGIC UINT64_C(0x6b6e756863726577) /* "werchunk" */
-#define CHUNK_VERSION 1
+#define CHUNK_VERSION 2
 #define PAGE_BYTES UINT64_C(4096)
 #define HUGE_BYTES (UINT64_C(2) << 20)
 /* Memory is taken in steps of an eighth of what there is: few calls, and a pause of under a millisecond or so for
@@ -34,7 +34,8 @@ static void lay_out(struct chunk_header *header, uint64_t limit_bytes, uint64_t 
 {
     uint64_t chunks = (limit_bytes >> CHUNK_SHIFT) + 1; /* physical chunk 0 is never used */
     uint64_t table_bytes = align_up(chunks * sizeof(uint32_t), PAGE_BYTES);
-    uint64_t fifo_entries = next_power_of_two(chunks);
+    /* Twice: what a batch takes keeps its place in the FIFO until the batch is committed, and may be retired in it as well. */
+    uint64_t fifo_entries = next_power_of_two(2 * chunks);
     header->magic = CHUNK_MAGIC;
     header->version = CHUNK_VERSION;
     header->chunk_shift = CHUNK_SHIFT;
@@ -162,7 +163,7 @@ int chunk_region_map(struct chunk_region *region, int fd, struct weir_error *err
         region_unmap(base, file_bytes);
         return code;
     }
-    region->fd = fd;
+    *region = (struct chunk_region){.fd = fd};
     set_addresses(region, base);
     return WEIR_OK;
 }
@@ -171,6 +172,7 @@ void chunk_region_unmap(struct chunk_region *region)
 {
     if (region->header == NULL)
         return;
+    undo_unmap(region->undo);
     region_unmap(region->header, region->header->file_bytes);
     *region = (struct chunk_region){.fd = region->fd};
 }
@@ -190,6 +192,9 @@ void chunk_region_reset(struct chunk_region *region)
     memset(region->table, 0, header->marks.logical_mark * sizeof *region->table);
     header->marks = (struct chunk_marks){.physical_mark = 1};
     memset(header->cuts, 0, sizeof header->cuts);
+    header->cutting = 0;
+    if (region->undo != NULL)
+        undo_begin(region->undo, 0); /* of no batch: never undone */
     atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed);
 }
 
@@ -298,7 +303,7 @@ static void retire_physical(struct chunk_region *region, uint32_t physical)
     CHECK(header->marks.retire_tail < header->fifo_backed);
     region->fifo[header->marks.retire_tail & header->fifo_mask] = physical;
     header->marks.retire_tail++;
-    if (header->cuts[0].live == 0)
+    if (header->cuts[0].live == 0 && region->undo == NULL) /* with one: its bytes may be needed again, see chunk_batch_end() */
         header->marks.release_pos = header->marks.retire_tail;
 }
 
@@ -325,6 +330,7 @@ void *chunk_first_write(struct chunk_region *region, uint32_t logical)
     memcpy(chunk_physical(region, physical), chunk_physical(region, entry), CHUNK_BYTES);
     region->header->counters.copied++;
     KILL_POINT(t8);
+    state_before_change(region, &region->table[logical], sizeof region->table[logical]);
     atomic_signal_fence(memory_order_release); /* a copy that is whole, before the switch: for whoever takes over */
     region->table[logical] = physical | CHUNK_WRITTEN;
     KILL_POINT(t9);
@@ -370,6 +376,64 @@ void chunk_free(struct chunk_region *region, uint32_t logical)
     retire_physical(region, entry & CHUNK_ID_MASK);
 }
 
+/* ------------------------------------------------------------------------------------------------ batches ------- */
+
+int chunk_undo_create(struct chunk_region *region, const char *name, uint64_t bytes_max, struct weir_error *err)
+{
+    return undo_create(name, bytes_max, &region->undo, err);
+}
+
+void chunk_batch_begin(struct chunk_region *region, uint64_t batch)
+{
+    if (region->undo != NULL)
+        undo_begin(region->undo, batch);
+}
+
+void chunk_batch_end(struct chunk_region *region)
+{
+    struct chunk_header *header = region->header;
+    if (header->cuts[0].live == 0)
+        header->marks.release_pos = header->marks.retire_tail;
+}
+
+static bool marks_are_sound(const struct chunk_header *header, const struct chunk_marks *marks)
+{
+    return marks->free_head <= marks->release_pos && marks->release_pos <= marks->retire_tail &&
+           marks->retire_tail - marks->free_head <= header->fifo_mask && marks->physical_mark >= 1 &&
+           marks->physical_mark <= header->physical_backed && marks->logical_mark <= header->logical_backed &&
+           marks->logical_free <= marks->logical_mark && marks->logical_count <= marks->logical_mark;
+}
+
+/* Some entries have lost their flag, and no cut has come of it: the flags of all say too much rather than too little. */
+static void forget_half_a_cut(struct chunk_region *region)
+{
+    struct chunk_header *header = region->header;
+    for (uint32_t i = 0; header->cuts[0].live == 0 && i < header->marks.logical_mark; i++)
+        if ((region->table[i] & CHUNK_ID_MASK) != 0 && (region->table[i] & CHUNK_UNUSED) == 0)
+            region->table[i] |= CHUNK_WRITTEN;
+    header->cutting = 0;
+}
+
+int chunk_batch_undo(struct chunk_region *region, const struct chunk_marks *marks, uint64_t committed, uint64_t *ret_undone_bytes,
+                     struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    if (region->undo == NULL || !marks_are_sound(header, marks))
+        return error_set(err, WEIR_ECORRUPT, "state: the marks of commit record %llu contradict the region",
+                         (unsigned long long)committed);
+    int code = undo_apply(region->undo, header, header->file_bytes, committed, ret_undone_bytes, err);
+    if (code != WEIR_OK)
+        return code;
+    header->marks = *marks;
+    /* What was retired before the cut is free, since none was live then; without a cut all of it is. */
+    const struct chunk_cut *cut = chunk_cut_live(region);
+    uint64_t free_end = cut != NULL ? u64_min(cut->retire_tail, marks->retire_tail) : marks->retire_tail;
+    header->marks.release_pos = u64_max(free_end, marks->release_pos);
+    if (header->cutting != 0)
+        forget_half_a_cut(region);
+    return WEIR_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------ cuts ---------- */
 
 static uint32_t *frozen_table(const struct chunk_region *region)
@@ -385,6 +449,8 @@ void chunk_cut(struct chunk_region *region, uint64_t number)
     uint32_t *restrict frozen = frozen_table(region);
     uint32_t *restrict live = region->table;
     uint32_t written_count = 0;
+    header->cutting = 1;
+    atomic_signal_fence(memory_order_seq_cst);
     for (uint32_t i = 0; i < header->marks.logical_mark; i++) {
         uint32_t entry = live[i];
         frozen[i] = entry;
@@ -397,7 +463,10 @@ void chunk_cut(struct chunk_region *region, uint64_t number)
                               .chunk_count = header->marks.logical_count,
                               .written_count = written_count};
     atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed); /* no reader exists yet */
+    atomic_signal_fence(memory_order_seq_cst); /* a cut that is whole, before it is live: for whoever takes over */
     cut->live = 1;
+    atomic_signal_fence(memory_order_seq_cst);
+    header->cutting = 0;
     header->counters.cuts++;
 }
 
@@ -406,6 +475,7 @@ void chunk_cut_release(struct chunk_region *region)
     struct chunk_header *header = region->header;
     CHECK(header->cuts[0].live == 1);
     header->cuts[0].live = 0;
+    atomic_signal_fence(memory_order_seq_cst); /* from here on chunk_batch_undo() releases as well */
     header->marks.release_pos = header->marks.retire_tail;
 }
 

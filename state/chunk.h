@@ -27,6 +27,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "state/undo.h"
 
 #include <stdatomic.h>
 
@@ -92,7 +93,9 @@ struct chunk_header {
     uint32_t physical_backed;  /* physical ids below it have memory */
     uint32_t logical_backed;   /* entries of the tables below it have memory */
     uint64_t fifo_backed;      /* FIFO entries below it have memory */
-    uint64_t reserved[4];
+    uint32_t cutting;          /* 1 while chunk_cut() changes the live table */
+    uint32_t reserved_0;
+    uint64_t reserved[3];
     _Alignas(64) struct chunk_marks marks;
     _Alignas(64) struct chunk_cut cuts[CHUNK_CUTS_MAX];
     _Alignas(64) struct chunk_counters counters;
@@ -109,6 +112,7 @@ struct chunk_region {
     uint32_t *table;             /* the live table */
     unsigned char *pool;         /* physical chunk 0 */
     struct chunk_header *header; /* also the start of the mapping */
+    struct undo_log *undo;       /* NULL: batches are not undone (a harness, --takeover=off) */
     uint32_t *fifo;
     int fd;
 };
@@ -135,16 +139,24 @@ void *chunk_engine_area(const struct chunk_region *region, uint64_t *ret_size_by
 /* ------------------------------------------------------------------------------------------------ changes ------- */
 
 /*
- * THE place where the undo log will be written: called before `size_bytes` at `address` (anywhere in the region's
- * mapping) change. Contents of chunks get here by state_touch(), table entries by chunk_alloc() and chunk_free().
- * Exempt: chunk_marks and cuts (the commit record carries them) and the switch of a first write (both chunks hold
- * the same bytes).
+ * THE place where the undo log is written: called before `size_bytes` (up to 2^17 - 1) at `address` (anywhere in the region's
+ * mapping) change. Contents of chunks get here by state_touch(), table entries by chunk_alloc(), chunk_free() and the first
+ * write of a chunk (whose new physical chunk is free again once the marks are back).
+ * Exempt: chunk_marks (the commit record carries them), cuts (they come between two batches), the flag of a first write in
+ * place, slots of the FIFO behind retire_tail, the bytes of a chunk that was free when the batch began.
  */
 static inline void state_before_change(struct chunk_region *region, const void *address, size_t size_bytes)
 {
-    (void)region;
-    (void)address;
-    (void)size_bytes;
+    if (region->undo != NULL)
+        undo_note(region->undo, (uint64_t)((const unsigned char *)address - (const unsigned char *)region->header), address,
+                  size_bytes);
+}
+
+/* state_before_change() for several places of one size. */
+static inline void state_before_changes(struct chunk_region *region, void *const *addresses, size_t count, size_t size_bytes)
+{
+    if (region->undo != NULL)
+        undo_note_all(region->undo, region->header, addresses, count, size_bytes);
 }
 
 /* A position in logical space: logical chunk * CHUNK_BYTES + offset. 0 is never a thing of its own (the root chunk's
@@ -233,8 +245,26 @@ static inline int chunk_reserve_writes(struct chunk_region *region, uint32_t cou
 
 /* A new logical chunk, all zero, from the reserved ones. The first one of an empty region is 0. */
 uint32_t chunk_alloc(struct chunk_region *region);
-/* Its id and bytes may be used again at once, but for a live cut. */
+/* Its id may be used again at once; its bytes too, but for a live cut and (with an undo log) before the batch has ended. */
 void chunk_free(struct chunk_region *region, uint32_t logical);
+
+/* ------------------------------------------------------------------------------------------------ batches ------- */
+
+/*
+ * What changes between chunk_batch_begin() and chunk_batch_end() can be undone, where the region has an undo log. The order of
+ * a commit: chunk_batch_end(); the commit record, with header->marks in it, becomes current; chunk_batch_begin() of the next.
+ * Without an undo log the calls may be left out: then what is freed may be used again at once.
+ */
+/* Gives the region an undo log (see undo.h); chunk_region_unmap() unmaps it as well. `name` is for /proc only. */
+int chunk_undo_create(struct chunk_region *region, const char *name, uint64_t bytes_max, struct weir_error *err);
+void chunk_batch_begin(struct chunk_region *region, uint64_t batch);
+/* What the batch freed may be used by the next one. */
+void chunk_batch_end(struct chunk_region *region);
+/* In a process that takes over: state and marks become again what they were when batch `committed` was committed with these
+ * marks. The cut, if one is live, stays as it is; one that was half taken is gone, and all chunks count as written. May be
+ * repeated after a death in the middle. WEIR_ECORRUPT, WEIR_ELIMIT as undo_apply(), and then nothing has changed. */
+int chunk_batch_undo(struct chunk_region *region, const struct chunk_marks *marks, uint64_t committed, uint64_t *ret_undone_bytes,
+                     struct weir_error *err);
 
 /* ------------------------------------------------------------------------------------------------ cuts ---------- */
 

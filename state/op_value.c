@@ -34,17 +34,22 @@ static void make_fixed(struct op_state *op, const struct op_field *field, uint64
     }
 }
 
+static const struct op_field *fixed_field_of(struct op_state *op, unsigned state, struct weir_error *err)
+{
+    const struct op_field *field = op_field_of(op, state, WEIR_VALUE, err);
+    if (field == NULL || field->size_bytes > 0)
+        return field;
+    error_set(err, WEIR_EINVAL, "operator '%s': state '%s' varies in size: it is set, not changed in place", op->name,
+              op->states[state].name);
+    return NULL;
+}
+
 /* Any fixed value, however it is kept, and whether it is there or not. */
 __attribute__((noinline)) static void *value_slowly(struct op_state *op, unsigned state, struct weir_error *err)
 {
-    const struct op_field *field = op_field_of(op, state, WEIR_VALUE, err);
+    const struct op_field *field = fixed_field_of(op, state, err);
     if (field == NULL)
         return NULL;
-    if (field->size_bytes == 0) {
-        error_set(err, WEIR_EINVAL, "operator '%s': state '%s' varies in size: it is set, not changed in place",
-                  op->name, op->states[state].name);
-        return NULL;
-    }
     uint64_t row_pos = 0;
     int code = op_row_find(op, field, &row_pos, err);
     bool there = code == WEIR_OK && op_field_made(op, field, row_pos) && !needs_place(op, field, row_pos);
@@ -128,22 +133,30 @@ static int plain_values(struct op_state *op, unsigned state, const struct weir_b
     int code = find_or_make_rows(op, keys, hashes, count, pos, err);
     if (code == WEIR_OK)
         code = write_chunks_of(op, pos, count, err);
-    for (size_t i = 0; code == WEIR_OK && i < count; i++)
-        ret_values[i] = state_touch(op->region, pos[i] + field->offset, field->size_bytes);
-    return code;
+    if (code != WEIR_OK)
+        return code;
+    for (size_t i = 0; i < count; i++)
+        ret_values[i] = (unsigned char *)chunk_write(op->region, state_pos_chunk(pos[i])) + state_pos_offset(pos[i]) + field->offset;
+    state_before_changes(op->region, ret_values, count, field->size_bytes);
+    return WEIR_OK;
 }
 
 /* Twice: the first round makes what is not there, after the second all addresses hold together. */
 static int any_values(struct op_state *op, unsigned state, const struct weir_bytes *keys, const uint64_t *hashes,
                       size_t count, void **ret_values, struct weir_error *err)
 {
+    void *values[WEIR_BATCH_RECORDS_MAX];
+    if (fixed_field_of(op, state, err) == NULL)
+        return err->code;
     for (size_t i = 0; i < 2 * count; i++) {
         size_t at = i % count;
         op_state_set_key(op, keys[at].data, keys[at].size_bytes, hashes[at]);
-        ret_values[at] = value_slowly(op, state, err);
-        if (ret_values[at] == NULL)
+        values[at] = value_slowly(op, state, err);
+        if (values[at] == NULL)
             return err->code;
     }
+    if (count > 0)
+        memcpy(ret_values, values, count * sizeof *values);
     return WEIR_OK;
 }
 

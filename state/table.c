@@ -98,7 +98,7 @@ __attribute__((always_inline)) static inline bool row_fits(const struct wanted_r
 {
     if (wanted->key_bytes == sizeof(uint64_t)) /* the most frequent size, without a call */
         return bucket_word(row) == bucket_word(wanted->key);
-    if (wanted->key_bytes != 0)
+    if (wanted->match == NULL)
         return memcmp(row, wanted->key, wanted->key_bytes) == 0;
     return bucket_word(row) == wanted->hash && wanted->match(wanted->arg, row);
 }
@@ -191,19 +191,20 @@ __attribute__((always_inline)) static inline void look_ahead(const struct table 
 }
 
 /* Apart, so that the compiler knows the size of the key where it is the most frequent one. */
-__attribute__((always_inline)) static inline size_t find_group(const struct table *table, const struct lookahead *ahead, uint32_t key_bytes,
-                                                               const uint64_t *hashes, const struct weir_bytes *keys, size_t count,
+__attribute__((always_inline)) static inline size_t find_group(const struct table *table, const struct lookahead *ahead,
+                                                               uint32_t key_bytes, const uint64_t *hashes,
+                                                               const struct weir_bytes *keys, size_t count,
                                                                uint64_t *ret_pos)
 {
     size_t missing = 0;
     for (size_t i = 0; i < count; i++) {
         struct wanted_row wanted = {.hash = hashes[i], .key = keys[i].data, .key_bytes = key_bytes};
+        const unsigned char *bucket = ahead->buckets[i];
         uint32_t offset = bucket_row_offset(table, ahead->slots[i]);
         ret_pos[i] = state_pos(ahead->chunks[i], offset);
         /* The tag first: the bytes of a row that is not there may look like a key. */
-        if (__builtin_expect(bucket_tags((const struct bucket *)(const void *)ahead->buckets[i])[ahead->slots[i]] == bucket_tag(hashes[i]) &&
-                                 row_fits(&wanted, ahead->buckets[i] + offset),
-                             1))
+        bool has_tag = bucket[BUCKET_TAGS_OFFSET + ahead->slots[i]] == bucket_tag(hashes[i]);
+        if (__builtin_expect(has_tag && row_fits(&wanted, bucket + offset), 1))
             continue;
         if (!find(table, &wanted, &ret_pos[i])) {
             ret_pos[i] = 0;
@@ -213,7 +214,8 @@ __attribute__((always_inline)) static inline size_t find_group(const struct tabl
     return missing;
 }
 
-size_t table_find_many(const struct table *table, const uint64_t *hashes, const struct weir_bytes *keys, size_t count, uint64_t *ret_pos)
+size_t table_find_many(const struct table *table, const uint64_t *hashes, const struct weir_bytes *keys, size_t count,
+                       uint64_t *ret_pos)
 {
     DCHECK(table->key_bytes != 0);
     size_t missing = 0;

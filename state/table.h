@@ -66,7 +66,8 @@ int table_open(struct table *table, struct chunk_region *region, uint64_t root_p
 bool table_find(const struct table *table, uint64_t hash, const void *key, uint64_t *ret_pos);
 /* The same for many keys, with their cache misses side by side: the position of each, 0 for one that is not there. Returns
  * how many are not. */
-size_t table_find_many(const struct table *table, const uint64_t *hashes, const struct weir_bytes *keys, size_t count, uint64_t *ret_pos);
+size_t table_find_many(const struct table *table, const uint64_t *hashes, const struct weir_bytes *keys, size_t count,
+                       uint64_t *ret_pos);
 /* Hashed rows: of the rows with this hash, the first that `match` says yes to. */
 typedef bool (*table_match_fn)(const void *arg, const void *row);
 bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn match, const void *arg,

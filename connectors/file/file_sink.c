@@ -24,7 +24,7 @@
 #define OWNER_BYTES 512
 
 struct file_sink {
-    struct staging staging;
+    struct staging staging; /* first */
     const char *suffix;
 };
 
@@ -127,44 +127,6 @@ static int check_finished(struct weir_ctx *ctx, const struct staging *s)
     return result;
 }
 
-static int open_sink(struct weir_ctx *ctx)
-{
-    struct file_sink *self = weir_self(ctx);
-    const struct weir_file_sink_options *options = weir_arg(ctx);
-    struct staging *s = &self->staging;
-    s->directory_fd = s->fd = -1;
-    int result = check_options(ctx, options);
-    if (result != WEIR_OK)
-        return result;
-    self->suffix = options->suffix != NULL ? options->suffix : "";
-    s->directory = options->directory;
-    s->prefix = "part";
-    s->roll_bytes = options->roll_bytes != 0 ? options->roll_bytes : ROLL_BYTES_DEFAULT;
-    s->format = options->format;
-    if (io_make_directories(options->directory) != 0)
-        return io_fail_errno(ctx, errno, "cannot make the output directory %s", options->directory);
-    s->directory_fd = io_open_directory(options->directory);
-    if (s->directory_fd < 0)
-        return io_fail_errno(ctx, errno, "cannot open the output directory %s", options->directory);
-    result = staging_open(ctx, s);
-    if (result == WEIR_OK)
-        result = claim_directory(ctx, s);
-    return result == WEIR_OK ? check_finished(ctx, s) : result;
-}
-
-static int write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
-{
-    struct file_sink *self = weir_self(ctx);
-    return staging_write(ctx, &self->staging, records, count);
-}
-
-static int prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes)
-{
-    (void)checkpoint;
-    struct file_sink *self = weir_self(ctx);
-    return staging_prepare(ctx, &self->staging, committable, ret_size_bytes);
-}
-
 /* `staging` is the first member of its sink. */
 static void finished_name(const struct staging *s, uint64_t number, char *ret_name)
 {
@@ -178,13 +140,6 @@ static bool is_finished(const struct staging *s, uint64_t number)
     char name[STAGING_NAME_BYTES];
     finished_name(s, number, name);
     return faccessat(s->directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static int persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
-{
-    (void)checkpoint;
-    struct file_sink *self = weir_self(ctx);
-    return staging_persist(ctx, &self->staging, committable, size_bytes, is_finished);
 }
 
 static bool is_same_file(int directory_fd, const char *a, const char *b)
@@ -229,30 +184,59 @@ static int finish_part(struct weir_ctx *ctx, struct staging *s, uint64_t number,
     return io_fail_errno(ctx, errno, "cannot rename %s/%s to %s", s->directory, staged, name);
 }
 
+static int open_directory(struct weir_ctx *ctx)
+{
+    struct file_sink *self = weir_self(ctx);
+    const struct weir_file_sink_options *options = weir_arg(ctx);
+    struct staging *s = &self->staging;
+    s->directory_fd = s->fd = -1;
+    int result = check_options(ctx, options);
+    if (result != WEIR_OK)
+        return result;
+    self->suffix = options->suffix != NULL ? options->suffix : "";
+    s->finish = finish_part;
+    s->is_finished = is_finished;
+    s->directory = options->directory;
+    s->prefix = "part";
+    s->roll_bytes = options->roll_bytes != 0 ? options->roll_bytes : ROLL_BYTES_DEFAULT;
+    s->format = options->format;
+    if (io_make_directories(options->directory) != 0)
+        return io_fail_errno(ctx, errno, "cannot make the output directory %s", options->directory);
+    s->directory_fd = io_open_directory(options->directory);
+    if (s->directory_fd < 0)
+        return io_fail_errno(ctx, errno, "cannot open the output directory %s", options->directory);
+    return staging_open(ctx, s);
+}
+
+static int open_sink(struct weir_ctx *ctx)
+{
+    const struct file_sink *self = weir_self(ctx);
+    int result = open_directory(ctx);
+    if (result == WEIR_OK)
+        result = claim_directory(ctx, &self->staging);
+    return result == WEIR_OK ? check_finished(ctx, &self->staging) : result;
+}
+
+/* The directory was claimed, and what was there looked at, when the job was started. */
+static int resume_sink(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    int result = open_directory(ctx);
+    return result == WEIR_OK ? staging_resume(ctx, position, position_bytes) : result;
+}
+
+static int write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    struct file_sink *self = weir_self(ctx);
+    return staging_write(ctx, &self->staging, records, count);
+}
+
 static int commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
 {
-    (void)checkpoint;
-    struct file_sink *self = weir_self(ctx);
-    struct staging *s = &self->staging;
-    int result = staging_commit(ctx, s, committable, size_bytes, finish_part);
-    if (result == WEIR_OK && fsync(s->directory_fd) != 0)
-        result = io_fail_errno(ctx, errno, "cannot sync the directory %s", s->directory);
+    const struct file_sink *self = weir_self(ctx);
+    int result = staging_commit(ctx, checkpoint, committable, size_bytes);
+    if (result == WEIR_OK && fsync(self->staging.directory_fd) != 0)
+        result = io_fail_errno(ctx, errno, "cannot sync the directory %s", self->staging.directory);
     return result;
-}
-
-static int abort_sink(struct weir_ctx *ctx, uint64_t restored_checkpoint)
-{
-    (void)restored_checkpoint;
-    struct file_sink *self = weir_self(ctx);
-    return staging_abort(ctx, &self->staging);
-}
-
-static void close_sink(struct weir_ctx *ctx)
-{
-    struct file_sink *self = weir_self(ctx);
-    if (self->staging.directory_fd >= 0)
-        close(self->staging.directory_fd);
-    staging_close(&self->staging);
 }
 
 const struct weir_sink weir_file_sink = {
@@ -262,9 +246,12 @@ const struct weir_sink weir_file_sink = {
     .self_bytes = sizeof(struct file_sink),
     .open = open_sink,
     .write_batch = write_batch,
-    .prepare = prepare,
-    .persist = persist,
+    .flush = staging_flush,
+    .prepare = staging_prepare,
+    .persist = staging_persist,
     .commit = commit,
-    .abort = abort_sink,
-    .close = close_sink,
+    .abort = staging_abort,
+    .close = staging_close,
+    .position = staging_position,
+    .resume = resume_sink,
 };

@@ -87,10 +87,19 @@ static int choose_files(struct weir_ctx *ctx, struct file_source *self)
         result = file_list_take_share(ctx, &self->options, &self->list);
     if (result == WEIR_OK)
         result = file_list_store(ctx, STATE_FILES, &self->list);
-    self->published = true;
     if (result == WEIR_OK && self->list.count > 0)
         self->offset = self->list.entries[0].begin;
     return result;
+}
+
+/* A position in a file lies in this subtask's range of it; but the last line of a range may reach beyond, and a followed file grows. */
+static bool is_within(const struct file_source *self, const struct file_position *p)
+{
+    if (p->index >= self->list.count)
+        return p->index == self->list.count;
+    const struct file_entry *e = &self->list.entries[p->index];
+    const uint64_t end = self->options.follow ? UINT64_MAX : self->options.format == WEIR_LINES ? e->size_bytes : e->end;
+    return p->offset >= e->begin && p->offset <= end;
 }
 
 static int restore_files(struct weir_ctx *ctx, struct file_source *self, const void *position, size_t position_bytes)
@@ -107,7 +116,7 @@ static int restore_files(struct weir_ctx *ctx, struct file_source *self, const v
         return io_fail(ctx, WEIR_ECORRUPT, "the position of the file source takes %zu bytes, not %zu", sizeof(p),
                        position_bytes);
     memcpy(&p, position, sizeof(p));
-    if (p.index > self->list.count || (p.index < self->list.count && p.offset < self->list.entries[p.index].begin))
+    if (!is_within(self, &p))
         return io_fail(ctx, WEIR_ECORRUPT, "the position of the file source is damaged: file %llu of %zu, offset %llu",
                        (unsigned long long)p.index, self->list.count, (unsigned long long)p.offset);
     if (p.index < self->list.count && self->options.format == WEIR_BINARY &&
@@ -169,6 +178,7 @@ static int open_source(struct weir_ctx *ctx, const void *position, size_t positi
     int result = take_options(ctx, &self->options);
     if (result == WEIR_OK)
         result = make_buffer(ctx, self);
+    self->published = true; /* perhaps by the process whose place this one takes */
     bool is_fresh = position == NULL && weir_restored_checkpoint(ctx) == 0;
     if (result == WEIR_OK)
         result = is_fresh ? choose_files(ctx, self) : restore_files(ctx, self, position, position_bytes);
@@ -280,8 +290,11 @@ static int next_followed(struct weir_ctx *ctx, struct file_source *self)
     if (result != WEIR_OK)
         return result;
     index = (index + 1) % self->list.count;
-    const void *noted = weir_map_get(ctx, STATE_OFFSETS, &index, sizeof(index), NULL);
+    size_t noted_bytes = 0;
+    const void *noted = weir_map_get(ctx, STATE_OFFSETS, &index, sizeof(index), &noted_bytes);
     offset = 0;
+    if (noted != NULL && noted_bytes != sizeof(offset))
+        return io_fail(ctx, WEIR_ECORRUPT, "the offsets of the followed files are damaged: one takes %zu bytes", noted_bytes);
     if (noted != NULL)
         memcpy(&offset, noted, sizeof(offset));
     file_reader_close(&self->reader);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COMMITTABLE_MAGIC 0x31545257u /* "WRT1" */
@@ -27,6 +28,16 @@ struct committable {
     uint64_t last;
 };
 _Static_assert(sizeof(struct committable) == 32, "durable");
+
+/* What staging_position() gives. */
+struct staging_position {
+    uint64_t next_number;
+    uint64_t first_uncommitted;
+    uint64_t file_bytes; /* of the part being written, which is next_number - 1 */
+    uint32_t is_open;    /* there is one */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct staging_position) == 32, "shared");
 
 static void staged_name(const struct staging *s, uint64_t generation, uint64_t number, char *ret_name)
 {
@@ -64,13 +75,16 @@ static void unpin_through(struct staging *s, uint64_t last)
     s->pin_count = kept;
 }
 
-void staging_close(struct staging *s)
+void staging_close(struct weir_ctx *ctx)
 {
+    struct staging *s = weir_self(ctx);
     unpin_through(s, UINT64_MAX);
     if (s->fd >= 0)
         close(s->fd);
+    if (s->directory_fd >= 0)
+        close(s->directory_fd);
     free(s->buffer);
-    s->fd = -1;
+    s->fd = s->directory_fd = -1;
     s->buffer = NULL;
 }
 
@@ -139,7 +153,7 @@ static int end_part(struct weir_ctx *ctx, struct staging *s)
     return result == WEIR_OK ? pin(ctx, s) : result;
 }
 
-static size_t format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity)
+size_t staging_format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity)
 {
     if (s->format == WEIR_JSON_LINES)
         return weir_format_json(s->layout, record->data, record->size_bytes, buffer, capacity);
@@ -149,7 +163,7 @@ static size_t format_row(const struct staging *s, const struct weir_record *reco
 static int append_line(struct weir_ctx *ctx, struct staging *s, const struct weir_record *record)
 {
     size_t free_bytes = s->capacity - s->used;
-    size_t size = format_row(s, record, (char *)s->buffer + s->used, free_bytes > 0 ? free_bytes - 1 : 0);
+    size_t size = staging_format_row(s, record, (char *)s->buffer + s->used, free_bytes > 0 ? free_bytes - 1 : 0);
     if (size >= free_bytes) { /* the row and its line end do not fit */
         int result = hand_over_buffer(ctx, s);
         if (result != WEIR_OK)
@@ -161,7 +175,7 @@ static int append_line(struct weir_ctx *ctx, struct staging *s, const struct wei
             s->buffer = larger;
             s->capacity = size + 1;
         }
-        size = format_row(s, record, (char *)s->buffer, s->capacity - 1);
+        size = staging_format_row(s, record, (char *)s->buffer, s->capacity - 1);
     }
     s->used += size;
     s->buffer[s->used++] = '\n';
@@ -194,10 +208,98 @@ int staging_write(struct weir_ctx *ctx, struct staging *s, const struct weir_rec
     return result;
 }
 
+/* ------------------------------------------------------------------------------------------------- taking over --- */
+
+int staging_flush(struct weir_ctx *ctx)
+{
+    struct staging *s = weir_self(ctx);
+    return s->fd >= 0 ? hand_over_buffer(ctx, s) : WEIR_OK;
+}
+
+int staging_position(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes)
+{
+    const struct staging *s = weir_self(ctx);
+    struct staging_position p = {.next_number = s->next_number, .first_uncommitted = s->first_uncommitted, .is_open = s->fd >= 0};
+    p.file_bytes = s->fd >= 0 ? s->file_bytes : 0;
+    memcpy(buffer, &p, sizeof(p));
+    *ret_size_bytes = sizeof(p);
+    return WEIR_OK;
+}
+
+/* Parts that were begun in the batch that is undone. */
+static int remove_later_parts(struct weir_ctx *ctx, const struct staging *s)
+{
+    for (uint64_t number = s->next_number;; number++) {
+        char name[STAGING_NAME_BYTES];
+        staged_name(s, s->generation, number, name);
+        if (unlinkat(s->directory_fd, name, 0) == 0)
+            continue;
+        return errno == ENOENT ? WEIR_OK : io_fail_errno(ctx, errno, "cannot remove %s/%s", s->directory, name);
+    }
+}
+
+/* The part that was being written, without what came after the position. */
+static int reopen_part(struct weir_ctx *ctx, struct staging *s, uint64_t file_bytes)
+{
+    char name[STAGING_NAME_BYTES];
+    struct stat st;
+    staged_name(s, s->generation, s->next_number - 1, name);
+    s->fd = openat(s->directory_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (s->fd < 0 || fstat(s->fd, &st) != 0)
+        return io_fail_errno(ctx, errno, "cannot open the part file %s/%s again", s->directory, name);
+    if ((uint64_t)st.st_size < file_bytes)
+        return io_fail(ctx, WEIR_ECORRUPT, "the part file %s/%s has %lld bytes, %llu were written", s->directory, name,
+                       (long long)st.st_size, (unsigned long long)file_bytes);
+    if (ftruncate(s->fd, (off_t)file_bytes) != 0 || lseek(s->fd, (off_t)file_bytes, SEEK_SET) < 0)
+        return io_fail_errno(ctx, errno, "cannot cut the part file %s/%s to %llu bytes", s->directory, name,
+                             (unsigned long long)file_bytes);
+    s->file_bytes = file_bytes;
+    return WEIR_OK;
+}
+
+/* Closed parts that are not committed. One that is not there was committed, or its sync failed: persist will tell. */
+static int pin_parts(struct weir_ctx *ctx, struct staging *s, uint64_t end)
+{
+    uint64_t first = s->first_uncommitted;
+    if (end > first && end - first > STAGING_PINNED_MAX)
+        first = end - STAGING_PINNED_MAX; /* older ones were synced when they were unpinned */
+    for (uint64_t number = first; number < end; number++) {
+        char name[STAGING_NAME_BYTES];
+        staged_name(s, s->generation, number, name);
+        int fd = openat(s->directory_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+            s->pins[s->pin_count++] = (struct staging_pin){.number = number, .fd = fd};
+        else if (errno != ENOENT)
+            return io_fail_errno(ctx, errno, "cannot open the part file %s/%s again", s->directory, name);
+    }
+    return WEIR_OK;
+}
+
+int staging_resume(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    struct staging *s = weir_self(ctx);
+    struct staging_position p;
+    if (position == NULL || position_bytes != sizeof(p))
+        return io_fail(ctx, WEIR_ECORRUPT, "the position in %s takes %zu bytes, not %zu", s->directory, sizeof(p), position_bytes);
+    memcpy(&p, position, sizeof(p));
+    if (p.next_number != s->next_number || p.first_uncommitted > p.next_number || p.is_open > p.next_number)
+        return io_fail(ctx, WEIR_ECORRUPT, "the position in %s contradicts its state: part %llu, not %llu", s->directory,
+                       (unsigned long long)p.next_number, (unsigned long long)s->next_number);
+    s->first_uncommitted = p.first_uncommitted;
+    int result = remove_later_parts(ctx, s);
+    if (result == WEIR_OK)
+        result = pin_parts(ctx, s, p.next_number - p.is_open);
+    if (result == WEIR_OK && p.is_open != 0)
+        result = reopen_part(ctx, s, p.file_bytes);
+    return result;
+}
+
 /* ------------------------------------------------------------------------------------------------- phases -------- */
 
-int staging_prepare(struct weir_ctx *ctx, struct staging *s, void *committable, size_t *ret_size_bytes)
+int staging_prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes)
 {
+    (void)checkpoint;
+    struct staging *s = weir_self(ctx);
     if (s->fd >= 0) {
         int result = end_part(ctx, s);
         if (result != WEIR_OK)
@@ -249,8 +351,7 @@ static int sync_part(struct weir_ctx *ctx, const struct staging *s, const char *
 }
 
 /* The staged file is not there: fine where the task committed it meanwhile. */
-static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t number, const char *name,
-                         bool (*finished)(const struct staging *s, uint64_t number))
+static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t number, const char *name)
 {
     char failed[STAGING_NAME_BYTES + sizeof(FAILED_SUFFIX)];
     snprintf(failed, sizeof(failed), "%s" FAILED_SUFFIX, name);
@@ -259,22 +360,23 @@ static int check_missing(struct weir_ctx *ctx, const struct staging *s, uint64_t
                        "the part file %s/%s could not be synced earlier, so its bytes cannot be relied on: "
                        "they are made again after a restart from the last checkpoint",
                        s->directory, name);
-    if (finished(s, number))
+    if (s->is_finished(s, number))
         return WEIR_OK;
     return io_fail(ctx, WEIR_ENOENT, "the part file %s/%s is gone before its commit: it was removed by somebody else",
                    s->directory, name);
 }
 
-int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
-                    bool (*finished)(const struct staging *s, uint64_t number))
+int staging_persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
 {
+    (void)checkpoint;
+    const struct staging *s = weir_self(ctx);
     struct committable c = {0};
     int result = decode(ctx, s, committable, size_bytes, &c);
     for (uint64_t number = c.first; result == WEIR_OK && number <= c.last; number++) {
         char name[STAGING_NAME_BYTES];
         staged_name(s, c.generation, number, name);
         if (faccessat(s->directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
-            result = check_missing(ctx, s, number, name, finished);
+            result = check_missing(ctx, s, number, name);
         else
             result = sync_part(ctx, s, name);
     }
@@ -283,15 +385,16 @@ int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committ
     return result;
 }
 
-int staging_commit(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
-                   staging_finish_fn finish)
+int staging_commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
 {
+    (void)checkpoint;
+    struct staging *s = weir_self(ctx);
     struct committable c = {0};
     int result = decode(ctx, s, committable, size_bytes, &c);
     for (uint64_t number = c.first; result == WEIR_OK && number <= c.last; number++) {
         char name[STAGING_NAME_BYTES];
         staged_name(s, c.generation, number, name);
-        result = finish(ctx, s, number, name);
+        result = s->finish(ctx, s, number, name);
     }
     if (result != WEIR_OK)
         return result;
@@ -326,8 +429,12 @@ static bool is_own_staged(const struct staging *s, const char *name)
     return rest != NULL && (*rest == '\0' || strcmp(rest, FAILED_SUFFIX) == 0 || strcmp(rest, ".printed") == 0);
 }
 
-int staging_abort(struct weir_ctx *ctx, struct staging *s)
+int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint)
 {
+    (void)restored_checkpoint;
+    const struct staging *s = weir_self(ctx);
+    if (s->directory_fd < 0)
+        return WEIR_OK;
     int fd = openat(s->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     if (directory == NULL) {

@@ -4,8 +4,8 @@
  * One `struct staging` belongs to one sink instance. Rows go into a private buffer of STAGING_BUFFER_BYTES, and from
  * there into the staged file .<prefix>-<subtask>-<number>.g<generation>, made with O_EXCL below the directory's
  * descriptor: a fresh inode for every attempt, so that nothing a dead process started can end up in a file of a living
- * one. Bytes are handed to the kernel when the buffer is full and at prepare, not at the end of each batch: what is not
- * prepared is thrown away and made again by the replay anyway.
+ * one. Bytes are handed to the kernel when the buffer is full, at prepare and at the end of each batch, so that a process that
+ * takes over in place has them; that one goes on in the same files (its predecessor is dead, and used no asynchronous I/O).
  *
  * Numbers count up per subtask for ever. The next one is per-operator state (staging_states), changed when a part is
  * begun, so that it does not matter whether the cut is taken before or after prepare().
@@ -34,6 +34,9 @@ struct staging;
  * staged file is missing). WEIR_OK or a failure. */
 typedef int (*staging_finish_fn)(struct weir_ctx *ctx, struct staging *s, uint64_t number, const char *staged_name);
 
+/* Tells whether a number whose staged file is missing was committed meanwhile (by the task, while its child syncs). */
+typedef bool (*staging_finished_fn)(const struct staging *s, uint64_t number);
+
 /* A closed part that no commit has reached yet. Its descriptor stays open, so that the kernel keeps the inode and with
  * it the memory of a failed write-back until the snapshot child has synced it. */
 struct staging_pin {
@@ -41,7 +44,10 @@ struct staging_pin {
     int fd;
 };
 
+/* At the beginning of what weir_self() gives. */
 struct staging {
+    staging_finish_fn finish;
+    staging_finished_fn is_finished;
     int directory_fd;
     const char *directory; /* for messages; outlives the staging */
     const char *prefix;
@@ -61,23 +67,26 @@ struct staging {
     unsigned pin_count;
 };
 
-/* Reads the state and allocates; the caller has set directory_fd (which is the staging's from now on), directory,
- * prefix, roll_bytes and format. */
+/* Reads the state and allocates; the caller has set finish, is_finished, directory_fd (-1: nothing is ever staged; it is the
+ * staging's from now on), directory, prefix, roll_bytes and format. */
 int staging_open(struct weir_ctx *ctx, struct staging *s);
-void staging_close(struct staging *s);
 
 /* Formats the records and appends them, rolling where roll_bytes is reached. */
 int staging_write(struct weir_ctx *ctx, struct staging *s, const struct weir_record *records, size_t count);
-/* The three phases and the clean-up, as in struct weir_sink. */
-int staging_prepare(struct weir_ctx *ctx, struct staging *s, void *committable, size_t *ret_size_bytes);
-/* `finished` tells whether a number whose staged file is missing was committed meanwhile (by the task, while its child
- * syncs). */
-int staging_persist(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
-                    bool (*finished)(const struct staging *s, uint64_t number));
-int staging_commit(struct weir_ctx *ctx, struct staging *s, const void *committable, size_t size_bytes,
-                   staging_finish_fn finish);
-/* Removes every staged file of this subtask; never a finished one, one of another subtask, or a file of another name.
- * To be called after the commits of the restored checkpoint. */
-int staging_abort(struct weir_ctx *ctx, struct staging *s);
+/* A record as a line of text or JSON, without its end; the size that it needs, as snprintf(). Not for WEIR_RAW. */
+size_t staging_format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity);
+
+/* ---- callbacks of a struct weir_sink whose self begins with a struct staging ---- */
+
+int staging_flush(struct weir_ctx *ctx);
+int staging_prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes);
+int staging_persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
+int staging_commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
+/* Removes every staged file of this subtask; never a finished one, one of another subtask, or a file of another name. */
+int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint);
+void staging_close(struct weir_ctx *ctx);
+int staging_position(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes);
+/* What resume() does behind staging_open(). */
+int staging_resume(struct weir_ctx *ctx, const void *position, size_t position_bytes);
 
 #endif

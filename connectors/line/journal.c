@@ -12,6 +12,7 @@
 
 #define SEGMENT_BYTES_MAX (UINT64_C(64) << 20)
 #define SEGMENTS_IN_JOURNAL 4 /* so that there is always one to free */
+#define SYNC_FAILURES_MAX 3   /* in a row */
 
 void journal_name(uint64_t sequence, char *ret_name)
 {
@@ -22,6 +23,11 @@ uint64_t journal_checksum(const struct journal_entry_header *header, const void 
 {
     uint64_t seed = XXH3_64bits(payload, header->length);
     return XXH3_64bits_withSeed(header, offsetof(struct journal_entry_header, checksum), seed);
+}
+
+uint64_t journal_header_checksum(const struct journal_segment_header *header)
+{
+    return XXH3_64bits(header, offsetof(struct journal_segment_header, checksum));
 }
 
 int journal_fail_corrupt(struct weir_ctx *ctx, const struct journal *j, uint64_t sequence, uint64_t offset,
@@ -45,15 +51,16 @@ static int fail_segment(struct weir_ctx *ctx, const struct journal *j, const str
 
 /* ------------------------------------------------------------------------------------------------- opening ------- */
 
-static void read_boot_id(char *ret_boot_id)
+/* 0: unknown; then the last entry of a dead process is in doubt, and no unfinished one is kept. */
+static uint64_t read_boot(void)
 {
-    memset(ret_boot_id, 0, JOURNAL_BOOT_ID_BYTES); /* unknown: then no unfinished entry is trusted */
+    char text[64];
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return;
-    if (read(fd, ret_boot_id, JOURNAL_BOOT_ID_BYTES) != JOURNAL_BOOT_ID_BYTES)
-        memset(ret_boot_id, 0, JOURNAL_BOOT_ID_BYTES);
+        return 0;
+    ssize_t n = io_pread_all(fd, text, sizeof(text), 0);
     close(fd);
+    return n > 0 ? XXH3_64bits(text, (size_t)n) : 0;
 }
 
 static int seek_position(struct weir_ctx *ctx, struct journal *j, uint64_t position)
@@ -81,7 +88,7 @@ int journal_open(struct weir_ctx *ctx, struct journal *j, uint64_t bytes_max, ui
         bytes_max / SEGMENTS_IN_JOURNAL < SEGMENT_BYTES_MAX ? bytes_max / SEGMENTS_IN_JOURNAL : SEGMENT_BYTES_MAX;
     j->entry_bytes_max =
         j->segment_bytes / 4 < JOURNAL_ENTRY_BYTES_MAX ? (size_t)j->segment_bytes / 4 : JOURNAL_ENTRY_BYTES_MAX;
-    read_boot_id(j->boot_id);
+    j->boot = read_boot();
     int result = io_open_job_directory(ctx, j->directory, &j->directory_fd);
     if (result == WEIR_OK && j->directory_fd < 0)
         result = io_fail(ctx, WEIR_EINVAL, "a journal needs a job directory");
@@ -186,47 +193,124 @@ int journal_read(struct weir_ctx *ctx, struct journal *j, void *buffer, size_t *
 
 /* ------------------------------------------------------------------------------------------------- writing ------- */
 
-static int grow(struct weir_ctx *ctx, struct journal *j)
+int journal_add_segment(struct weir_ctx *ctx, struct journal *j, const struct journal_segment *segment)
 {
-    if (j->count < j->capacity)
-        return WEIR_OK;
-    size_t capacity = j->capacity == 0 ? 16 : j->capacity * 2;
-    struct journal_segment *larger = realloc(j->segments, capacity * sizeof(*larger));
-    if (larger == NULL)
-        return io_fail(ctx, WEIR_ENOMEM, "out of memory for a journal of %zu segments", capacity);
-    j->segments = larger;
-    j->capacity = capacity;
+    if (j->count == j->capacity) {
+        size_t capacity = j->capacity == 0 ? 16 : j->capacity * 2;
+        struct journal_segment *larger = realloc(j->segments, capacity * sizeof(*larger));
+        if (larger == NULL)
+            return io_fail(ctx, WEIR_ENOMEM, "out of memory for a journal of %zu segments", capacity);
+        j->segments = larger;
+        j->capacity = capacity;
+    }
+    j->segments[j->count++] = *segment;
     return WEIR_OK;
 }
 
-static int begin_segment(struct weir_ctx *ctx, struct journal *j, const struct line_input *input)
+void journal_remove(const struct journal *j, uint64_t sequence)
 {
-    int result = grow(ctx, j);
-    if (result != WEIR_OK)
-        return result;
-    struct journal_segment s = {.sequence = j->count > 0 ? j->segments[j->count - 1].sequence + 1 : 1,
-                                .start = j->end,
-                                .end = j->end,
-                                .file_bytes = JOURNAL_HEADER_BYTES};
-    struct journal_segment_header header = {.magic = "WEIRJNL", .start = j->end, .identity = input->identity};
-    header.magic[7] = '1';
-    memcpy(header.boot_id, j->boot_id, sizeof(header.boot_id));
-    header.checksum = (uint32_t)XXH3_64bits(&header, offsetof(struct journal_segment_header, checksum));
     char name[JOURNAL_NAME_BYTES];
+    journal_name(sequence, name);
+    unlinkat(j->directory_fd, name, 0); /* left over, it is found to be void again, or is unbegun */
+}
+
+/* A sync failed, with errno: to be tried again with a new file (WEIR_OK), or not. */
+static int note_failed_sync(struct weir_ctx *ctx, struct journal *j, uint64_t sequence)
+{
+    int saved = errno;
+    char name[JOURNAL_NAME_BYTES];
+    journal_name(sequence, name);
+    if (++j->failed_syncs >= SYNC_FAILURES_MAX)
+        return io_fail_errno(ctx, saved,
+                             "cannot sync the journal %s/%s, and %u files in a row now: nothing can be made durable there",
+                             j->directory, name, j->failed_syncs);
+    weir_log(ctx, "the journal %s/%s is given up, because its sync failed (%s); what it may have lost goes to a new file",
+             j->directory, name, strerror(saved));
+    return WEIR_OK;
+}
+
+/* The last segment with anything in it. */
+static const struct journal_segment *find_previous(const struct journal *j)
+{
+    size_t count = j->count;
+    while (count > 0 && j->segments[count - 1].file_bytes == JOURNAL_HEADER_BYTES)
+        count--;
+    return count > 0 ? &j->segments[count - 1] : NULL;
+}
+
+/* Behind a new segment: the one before it, where nothing is in that. */
+static void remove_void(struct journal *j)
+{
+    if (j->count < 2 || j->segments[j->count - 2].file_bytes > JOURNAL_HEADER_BYTES)
+        return;
+    journal_remove(j, j->segments[j->count - 2].sequence);
+    j->segments[j->count - 2] = j->segments[j->count - 1];
+    j->count--;
+}
+
+/* A new file with the header of the segment that follows on the last one. */
+static int make_file(struct weir_ctx *ctx, struct journal *j, uint64_t identity, const char *prefix,
+                     struct journal_segment *ret_segment, int *ret_fd)
+{
+    const struct journal_segment *previous = find_previous(j);
+    struct journal_segment s = {
+        .sequence = j->next_sequence++, .start = j->end, .end = j->end, .file_bytes = JOURNAL_HEADER_BYTES};
+    struct journal_segment_header header = {.start = j->end, .identity = identity, .boot = j->boot};
+    memcpy(header.magic, JOURNAL_MAGIC, sizeof(header.magic));
+    if (previous != NULL) {
+        header.previous = previous->sequence;
+        header.previous_bytes = previous->file_bytes;
+    }
+    header.checksum = journal_header_checksum(&header);
+    char name[JOURNAL_NAME_BYTES], path[2 * JOURNAL_NAME_BYTES];
     journal_name(s.sequence, name);
-    int fd = openat(j->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    snprintf(path, sizeof(path), "%s%s", prefix, name);
+    int fd = openat(j->directory_fd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_segment(ctx, j, &s, "make");
-    if (io_pwrite_all(fd, &header, sizeof(header), 0) != sizeof(header) || fdatasync(fd) != 0 ||
-        fsync(j->directory_fd) != 0) {
-        result = fail_segment(ctx, j, &s, "write");
+    if (io_pwrite_all(fd, &header, sizeof(header), 0) != sizeof(header)) {
+        int result = fail_segment(ctx, j, &s, "write");
         close(fd);
+        unlinkat(j->directory_fd, path, 0);
+        return result;
+    }
+    *ret_segment = s;
+    *ret_fd = fd;
+    return WEIR_OK;
+}
+
+/* An empty segment for what comes from the input. */
+static int begin_segment(struct weir_ctx *ctx, struct journal *j, const struct line_input *input)
+{
+    struct journal_segment s = {0};
+    int fd = -1;
+    int result = WEIR_OK;
+    for (bool synced = false; !synced;) {
+        result = make_file(ctx, j, input->identity, "", &s, &fd);
+        if (result != WEIR_OK)
+            return result;
+        synced = fdatasync(fd) == 0;
+        if (!synced) {
+            result = note_failed_sync(ctx, j, s.sequence);
+            close(fd);
+            journal_remove(j, s.sequence);
+        }
+        if (result != WEIR_OK)
+            return result;
+    }
+    if (fsync(j->directory_fd) != 0)
+        result = io_fail_errno(ctx, errno, "cannot sync the directory %s", j->directory);
+    if (result == WEIR_OK)
+        result = journal_add_segment(ctx, j, &s);
+    if (result != WEIR_OK) {
+        close(fd);
+        journal_remove(j, s.sequence);
         return result;
     }
     if (j->write_fd >= 0)
         close(j->write_fd);
     j->write_fd = fd;
-    j->segments[j->count++] = s;
+    remove_void(j);
     j->read_index = j->count; /* its reader has it already */
     return WEIR_OK;
 }
@@ -238,29 +322,110 @@ static int ready_segment(struct weir_ctx *ctx, struct journal *j, const struct l
     return begin_segment(ctx, j, input);
 }
 
-/* The payload is in the file: makes the entry whole and durable. */
-static int end_entry(struct weir_ctx *ctx, struct journal *j, uint32_t flags, const void *payload, size_t length)
+static void count_entry(struct journal *j, struct journal_segment *s, size_t length)
 {
-    struct journal_segment *s = &j->segments[j->count - 1];
-    struct journal_entry_header header = {
-        .magic = JOURNAL_ENTRY_MAGIC, .flags = flags, .length = length, .offset = j->end};
-    header.checksum = journal_checksum(&header, payload);
-    if (io_pwrite_all(j->write_fd, &header, sizeof(header), s->file_bytes) != sizeof(header))
-        return fail_segment(ctx, j, s, "write");
-    if (fdatasync(j->write_fd) != 0)
-        return fail_segment(ctx, j, s, "sync");
     s->file_bytes = journal_next_offset(s->file_bytes, length);
     j->end += length;
     s->end = j->end;
-    j->read_stream = j->end;
+    j->failed_syncs = 0;
+}
+
+static struct journal_entry_header make_entry_header(const struct journal *j, uint32_t flags, const void *payload, size_t length)
+{
+    struct journal_entry_header header = {
+        .magic = JOURNAL_ENTRY_MAGIC, .flags = flags, .length = length, .offset = j->end};
+    header.checksum = journal_checksum(&header, payload);
+    return header;
+}
+
+/* One file of journal_write_segment(). *ret_synced: whether it is durable, but for its name. */
+static int write_file(struct weir_ctx *ctx, struct journal *j, uint64_t identity, const struct journal_entry_header *header,
+                      const void *payload, struct journal_segment *ret_segment, int *ret_fd, bool *ret_synced)
+{
+    int result = make_file(ctx, j, identity, ".", ret_segment, ret_fd);
+    if (result != WEIR_OK)
+        return result;
+    const uint64_t at = ret_segment->file_bytes;
+    if (io_pwrite_all(*ret_fd, header, sizeof(*header), at) != sizeof(*header) ||
+        io_pwrite_all(*ret_fd, payload, header->length, at + sizeof(*header)) != header->length)
+        result = fail_segment(ctx, j, ret_segment, "write");
+    else if (fdatasync(*ret_fd) != 0)
+        result = note_failed_sync(ctx, j, ret_segment->sequence);
+    else
+        *ret_synced = true;
+    return result;
+}
+
+int journal_write_segment(struct weir_ctx *ctx, struct journal *j, uint64_t identity, uint32_t flags, const void *payload,
+                          size_t length, int *ret_fd)
+{
+    const struct journal_entry_header header = make_entry_header(j, flags, payload, length);
+    struct journal_segment s = {0};
+    char name[JOURNAL_NAME_BYTES], unfinished[2 * JOURNAL_NAME_BYTES];
+    int result = WEIR_OK;
+    int fd = -1;
+    for (bool synced = false; !synced && result == WEIR_OK;) {
+        result = write_file(ctx, j, identity, &header, payload, &s, &fd, &synced);
+        journal_name(s.sequence, name);
+        snprintf(unfinished, sizeof(unfinished), ".%s", name);
+        if (!synced && fd >= 0) {
+            close(fd);
+            fd = -1;
+            unlinkat(j->directory_fd, unfinished, 0);
+        }
+    }
+    if (result == WEIR_OK && (renameat(j->directory_fd, unfinished, j->directory_fd, name) != 0 || fsync(j->directory_fd) != 0))
+        result = fail_segment(ctx, j, &s, "name");
+    if (result == WEIR_OK)
+        result = journal_add_segment(ctx, j, &s);
+    if (result != WEIR_OK) {
+        if (fd >= 0)
+            close(fd);
+        return result;
+    }
+    count_entry(j, &j->segments[j->count - 1], length);
+    remove_void(j);
+    *ret_fd = fd;
     return WEIR_OK;
+}
+
+/* The sync of the segment being written failed. Its file, with the entry in the page cache, stays until the entry is durable
+ * elsewhere: should this process not come so far, its successor writes it. */
+static int write_anew(struct weir_ctx *ctx, struct journal *j, uint64_t identity, uint32_t flags, const void *payload,
+                      size_t length)
+{
+    int result = note_failed_sync(ctx, j, j->segments[j->count - 1].sequence);
+    if (result != WEIR_OK)
+        return result;
+    close(j->write_fd);
+    j->write_fd = -1;
+    result = journal_write_segment(ctx, j, identity, flags, payload, length, &j->write_fd);
+    j->read_index = j->count;
+    return result;
+}
+
+/* The payload is in the file: makes the entry whole and durable. */
+static int end_entry(struct weir_ctx *ctx, struct journal *j, uint64_t identity, uint32_t flags, const void *payload,
+                     size_t length)
+{
+    struct journal_segment *s = &j->segments[j->count - 1];
+    const struct journal_entry_header header = make_entry_header(j, flags, payload, length);
+    int result = WEIR_OK;
+    if (io_pwrite_all(j->write_fd, &header, sizeof(header), s->file_bytes) != sizeof(header))
+        return fail_segment(ctx, j, s, "write");
+    if (fdatasync(j->write_fd) == 0)
+        count_entry(j, s, length);
+    else
+        result = write_anew(ctx, j, identity, flags, payload, length);
+    j->read_stream = j->end;
+    return result;
 }
 
 int journal_mark(struct weir_ctx *ctx, struct journal *j, const struct line_input *input, uint32_t flags)
 {
     int result = ready_segment(ctx, j, input);
     if (result == WEIR_OK)
-        result = end_entry(ctx, j, flags, "", 0);
+        result = end_entry(ctx, j, input->identity, flags, "", 0);
     if (result == WEIR_OK && (flags & JOURNAL_END))
         j->ended = true;
     return result;
@@ -316,7 +481,7 @@ int journal_append(struct weir_ctx *ctx, struct journal *j, const struct line_in
         return result == WEIR_OK ? WEIR_END : result;
     }
     if (result == WEIR_OK)
-        result = end_entry(ctx, j, 0, buffer, length);
+        result = end_entry(ctx, j, input->identity, 0, buffer, length);
     if (result == WEIR_OK)
         *ret_size_bytes = length;
     return result;

@@ -4,16 +4,22 @@
  * Files journal-<sequence> in connectors/<operator>/ of the job's directory. Little-endian. A segment is a header of 64
  * bytes and entries, each at a multiple of 32 bytes: 32 bytes of header, then `length` bytes of input as they came (not
  * lines: an entry may end in the middle of one). Stream offsets count input bytes from the first one ever; gaps in them
- * do not exist.
+ * do not exist. A segment names the one that it follows, and how much of that one's file counts.
  *
  * Order: payload into the file, entry header, fdatasync, only then may a record be emitted. So:
  *   killed while the payload is written - the entry's header is zero. The payload is in the page cache, taken from a
- *       pipe by splice(2) and nowhere else: the next process writes the header and keeps it.
- *   power cut before fdatasync - the last entry may be torn. The segment's header has another boot id, so the entry is
- *       cut off if its checksum does not hold; nothing was emitted of it.
+ *       pipe by splice(2) and nowhere else: the next process keeps it.
+ *   power cut before fdatasync - the last entry may be torn. The segment's header has another boot, so the entry does
+ *       not count if its checksum does not hold; nothing was emitted of it.
  *   anything else that fails its check - WEIR_ECORRUPT with the file and the offset.
  *
- * Every process begins a segment of its own; only what the last one left unfinished is written by its successor.
+ * A file whose sync failed is never synced or written again: the kernel reports a lost write once, and calls the pages
+ * clean afterwards, so that a second sync succeeds without the data. What had been synced before stays where it is; the
+ * entry is written to a new file. Three files in a row: the source fails. Nobody can know how the last sync of a dead
+ * process ended: its last entry is in doubt while the machine has not been booted since, and is written to a new file by
+ * its successor. Such a file gets its name when it is durable.
+ *
+ * Every process begins a segment of its own; what its predecessors wrote is only read.
  */
 #ifndef WEIR_CONNECTORS_LINE_JOURNAL_H
 #define WEIR_CONNECTORS_LINE_JOURNAL_H
@@ -24,7 +30,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOURNAL_BOOT_ID_BYTES 36
 #define JOURNAL_ENTRY_BYTES_MAX \
     ((size_t)256 * 1024) /* payload of one entry; what a caller's buffer must have room for */
 
@@ -34,11 +39,14 @@ enum journal_flags {
 };
 
 struct journal_segment_header {
-    char magic[8];     /* "WEIRJNL1" */
+    char magic[8];     /* "WEIRJNL2" */
     uint64_t start;    /* stream offset of the first byte */
     uint64_t identity; /* line_input.identity */
-    char boot_id[JOURNAL_BOOT_ID_BYTES];
-    uint32_t checksum; /* the low half of XXH3 of what precedes */
+    uint64_t boot;     /* XXH3 of the machine's boot id; 0: unknown */
+    uint64_t previous; /* sequence of the segment that this one follows; 0: none */
+    uint64_t previous_bytes; /* how much of that file counts: what lies behind was given up, and is in this one */
+    uint64_t reserved;       /* 0 */
+    uint64_t checksum;       /* XXH3 of what precedes */
 };
 _Static_assert(sizeof(struct journal_segment_header) == 64, "durable");
 
@@ -55,13 +63,15 @@ struct journal_segment {
     uint64_t sequence;
     uint64_t start;
     uint64_t end;        /* stream offset behind its last byte */
-    uint64_t file_bytes; /* of the file; of the one being written: where its next entry goes */
+    uint64_t file_bytes; /* how much of the file counts; of the one being written: where its next entry goes */
 };
 
 struct journal {
     int directory_fd;
     char directory[IO_PATH_BYTES];
-    char boot_id[JOURNAL_BOOT_ID_BYTES];
+    uint64_t boot;
+    uint64_t next_sequence;
+    unsigned failed_syncs; /* in a row */
     uint64_t bytes_max;
     uint64_t segment_bytes;
     size_t entry_bytes_max; /* of new entries */
@@ -97,10 +107,22 @@ bool journal_is_full(const struct journal *j);
 /* Removes whole segments that lie before `position`, but the last. */
 int journal_trim(struct weir_ctx *ctx, struct journal *j, uint64_t position);
 
-/* journal_recover.c: reads the directory into j->segments and mends the last one. */
+/* ---- between journal.c and journal_recover.c ---- */
+
+/* Reads the directory into j->segments; what is in doubt is durable afterwards. */
 int journal_recover(struct weir_ctx *ctx, struct journal *j);
+/* Adds to j->segments. */
+int journal_add_segment(struct weir_ctx *ctx, struct journal *j, const struct journal_segment *segment);
+/* A new segment with this one entry, behind the last one of j->segments, in a file that has its name once it is durable. The
+ * descriptor of the file, for more entries. */
+int journal_write_segment(struct weir_ctx *ctx, struct journal *j, uint64_t identity, uint32_t flags, const void *payload,
+                          size_t length, int *ret_fd);
+void journal_remove(const struct journal *j, uint64_t sequence);
+uint64_t journal_header_checksum(const struct journal_segment_header *header);
 void journal_name(uint64_t sequence, char *ret_name); /* JOURNAL_NAME_BYTES */
-#define JOURNAL_NAME_BYTES 32
+#define JOURNAL_NAME_BYTES 40
+#define JOURNAL_UNFINISHED_PREFIX ".journal-" /* of a file that has no name yet */
+#define JOURNAL_MAGIC "WEIRJNL2"
 #define JOURNAL_HEADER_BYTES sizeof(struct journal_segment_header)
 #define JOURNAL_ALIGNMENT 32u
 #define JOURNAL_ENTRY_MAGIC 0x314a4e4cu

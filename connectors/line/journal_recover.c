@@ -1,9 +1,7 @@
-/* journal_recover.c - finds the segments of a journal, and mends the last one: the only one that a dead process can
- * have left unfinished. */
+/* journal_recover.c - finds the segments of a journal. The last one with anything in it is the only one that a dead
+ * process can have left unfinished: its last entry is written to a new segment where nobody knows whether it is
+ * durable. No old file is changed. */
 #include "connectors/line/journal.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include <ctype.h>
 #include <dirent.h>
@@ -36,20 +34,6 @@ static bool parse_name(const char *name, uint64_t *ret_sequence)
     return *end == '\0';
 }
 
-static int add_segment(struct weir_ctx *ctx, struct journal *j, uint64_t sequence)
-{
-    if (j->count == j->capacity) {
-        size_t capacity = j->capacity == 0 ? 16 : j->capacity * 2;
-        struct journal_segment *larger = realloc(j->segments, capacity * sizeof(*larger));
-        if (larger == NULL)
-            return io_fail(ctx, WEIR_ENOMEM, "out of memory for a journal of %zu segments", capacity);
-        j->segments = larger;
-        j->capacity = capacity;
-    }
-    j->segments[j->count++] = (struct journal_segment){.sequence = sequence};
-    return WEIR_OK;
-}
-
 static int by_sequence(const void *a, const void *b)
 {
     const struct journal_segment *x = a, *y = b;
@@ -63,16 +47,19 @@ static int find_segments(struct weir_ctx *ctx, struct journal *j)
         return io_fail_errno(ctx, errno, "cannot read the directory %s", j->directory);
     int result = WEIR_OK;
     const char *name;
-    uint64_t sequence;
+    struct journal_segment s = {0};
     while (result == WEIR_OK && (name = io_next_name(directory)) != NULL) {
-        if (parse_name(name, &sequence))
-            result = add_segment(ctx, j, sequence);
+        if (strncmp(name, JOURNAL_UNFINISHED_PREFIX, sizeof(JOURNAL_UNFINISHED_PREFIX) - 1) == 0)
+            unlinkat(j->directory_fd, name, 0); /* its process died before it was durable */
+        else if (parse_name(name, &s.sequence))
+            result = journal_add_segment(ctx, j, &s);
     }
     if (result == WEIR_OK && errno != 0)
         result = io_fail_errno(ctx, errno, "cannot read the directory %s", j->directory);
     closedir(directory);
     if (j->count > 0)
         qsort(j->segments, j->count, sizeof(*j->segments), by_sequence);
+    j->next_sequence = j->count > 0 ? j->segments[j->count - 1].sequence + 1 : 1;
     return result;
 }
 
@@ -82,7 +69,7 @@ static int open_segment(struct weir_ctx *ctx, const struct journal *j, uint64_t 
 {
     char name[JOURNAL_NAME_BYTES];
     journal_name(sequence, name);
-    int fd = openat(j->directory_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(j->directory_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return fail_name(ctx, j, sequence, "open");
     *ret_fd = fd;
@@ -94,72 +81,85 @@ static int read_header(struct weir_ctx *ctx, const struct journal *j, int fd, st
                        struct journal_segment_header *ret_header)
 {
     struct stat st;
+    const size_t version = sizeof(ret_header->magic) - 1;
     ssize_t n = io_pread_all(fd, ret_header, sizeof(*ret_header), 0);
     if (n < 0 || fstat(fd, &st) != 0)
         return fail_name(ctx, j, s->sequence, "read");
-    if ((size_t)n != sizeof(*ret_header) || memcmp(ret_header->magic, "WEIRJNL1", sizeof(ret_header->magic)) != 0 ||
-        ret_header->checksum != (uint32_t)XXH3_64bits(ret_header, offsetof(struct journal_segment_header, checksum)))
+    s->file_bytes = (uint64_t)st.st_size;
+    if ((size_t)n != sizeof(*ret_header) || memcmp(ret_header->magic, JOURNAL_MAGIC, version) != 0)
+        return WEIR_END;
+    if (ret_header->magic[version] != JOURNAL_MAGIC[version])
+        return io_fail(ctx, WEIR_EVERSION, "the journal in %s has format %.8s, and this version of Weir knows " JOURNAL_MAGIC,
+                       j->directory, ret_header->magic);
+    if (ret_header->checksum != journal_header_checksum(ret_header))
         return WEIR_END;
     s->start = s->end = ret_header->start;
-    s->file_bytes = (uint64_t)st.st_size;
-    return WEIR_OK;
-}
-
-/* A segment that was never begun: its process died, or the power went, before anything was in it. */
-static int drop_unbegun(struct weir_ctx *ctx, struct journal *j, int fd)
-{
-    struct stat st;
-    const uint64_t sequence = j->segments[j->count - 1].sequence;
-    if (fstat(fd, &st) != 0)
-        return fail_name(ctx, j, sequence, "examine");
-    if ((uint64_t)st.st_size > JOURNAL_HEADER_BYTES)
-        return journal_fail_corrupt(ctx, j, sequence, 0, "its header is wrong");
-    char name[JOURNAL_NAME_BYTES];
-    journal_name(sequence, name);
-    if (unlinkat(j->directory_fd, name, 0) != 0)
-        return fail_name(ctx, j, sequence, "remove");
-    j->count--;
     return WEIR_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------- the tail ------ */
 
+enum tail_boot { BOOT_UNKNOWN, BOOT_SAME, BOOT_EARLIER };
+
+/* The last segment with anything in it, and its last entry. */
 struct tail {
     struct weir_ctx *ctx;
     struct journal *j;
     struct journal_segment *segment;
     int fd;
-    bool is_same_boot;
-    void *payload; /* room for the longest entry */
+    struct journal_segment_header header;
+    enum tail_boot boot;
+    unsigned char *payload; /* room for the longest entry, and what surrounds it */
+    /* The last entry; segment->end and file_bytes do not count it while it is in doubt. */
+    bool has_entry;
+    bool in_doubt;
+    struct journal_entry_header entry;
+    uint64_t entry_offset;
 };
 
-static int cut_off(struct tail *t, uint64_t offset)
+#define TAIL_BYTES (JOURNAL_ENTRY_BYTES_MAX + 2 * sizeof(struct journal_entry_header))
+
+/* Whether a whole entry stands somewhere behind the damaged one at `offset`: entries are begun when the one before is synced,
+ * so that one was whole once. */
+static int find_later_entry(struct tail *t, uint64_t offset, bool *ret_found)
 {
-    if (ftruncate(t->fd, (off_t)offset) != 0)
-        return fail_name(t->ctx, t->j, t->segment->sequence, "cut");
-    weir_log(t->ctx, "journal segment %llu: cut off %llu bytes of an entry that was never whole",
+    size_t rest = (size_t)(t->segment->file_bytes - offset);
+    ssize_t n = io_pread_all(t->fd, t->payload, rest < TAIL_BYTES ? rest : TAIL_BYTES, offset);
+    if (n < 0)
+        return fail_name(t->ctx, t->j, t->segment->sequence, "read");
+    struct journal_entry_header h;
+    for (size_t at = JOURNAL_ALIGNMENT; !*ret_found && at + sizeof(h) <= (size_t)n; at += JOURNAL_ALIGNMENT) {
+        memcpy(&h, t->payload + at, sizeof(h));
+        *ret_found = h.magic == JOURNAL_ENTRY_MAGIC && h.offset >= t->segment->end && h.offset - t->segment->end <= at &&
+                     h.length <= (size_t)n - at - sizeof(h) &&
+                     journal_checksum(&h, t->payload + at + sizeof(h)) == h.checksum;
+    }
+    return WEIR_OK;
+}
+
+/* Of a power cut. */
+static void leave_out(struct tail *t, uint64_t offset)
+{
+    weir_log(t->ctx, "journal segment %llu: its last %llu bytes are of an entry that was never whole, and do not count",
              (unsigned long long)t->segment->sequence, (unsigned long long)(t->segment->file_bytes - offset));
     t->segment->file_bytes = offset;
-    return WEIR_OK;
 }
 
 /* The payload that a killed process left without its header. */
 static int adopt(struct tail *t, uint64_t offset)
 {
-    struct journal_entry_header header = {.magic = JOURNAL_ENTRY_MAGIC, .offset = t->segment->end};
-    uint64_t behind = offset + sizeof(header);
-    if (t->segment->file_bytes <= behind) /* nothing but a part of a header */
-        return cut_off(t, offset);
-    header.length = t->segment->file_bytes - behind;
-    if (header.length > JOURNAL_ENTRY_BYTES_MAX)
+    const uint64_t behind = offset + sizeof(t->entry);
+    if (t->segment->file_bytes <= behind) { /* nothing but a part of a header */
+        leave_out(t, offset);
+        return WEIR_OK;
+    }
+    t->entry = (struct journal_entry_header){.offset = t->segment->end, .length = t->segment->file_bytes - behind};
+    if (t->entry.length > JOURNAL_ENTRY_BYTES_MAX)
         return journal_fail_corrupt(t->ctx, t->j, t->segment->sequence, offset, "there is no entry");
-    if (io_pread_all(t->fd, t->payload, header.length, behind) != (ssize_t)header.length)
+    if (io_pread_all(t->fd, t->payload, t->entry.length, behind) != (ssize_t)t->entry.length)
         return fail_name(t->ctx, t->j, t->segment->sequence, "read");
-    header.checksum = journal_checksum(&header, t->payload);
-    if (io_pwrite_all(t->fd, &header, sizeof(header), offset) != sizeof(header))
-        return fail_name(t->ctx, t->j, t->segment->sequence, "write");
-    t->segment->end += header.length;
-    t->segment->file_bytes = journal_next_offset(offset, header.length);
+    t->has_entry = t->in_doubt = true;
+    t->segment->file_bytes = t->entry_offset = offset;
     return WEIR_OK;
 }
 
@@ -170,25 +170,36 @@ static bool is_zero(const struct journal_entry_header *header)
 }
 
 /* What stands at `offset` is no whole entry. */
-static int mend(struct tail *t, uint64_t offset, bool could_be_unfinished)
+static int judge_unfinished(struct tail *t, uint64_t offset, bool has_zero_header)
 {
-    uint64_t rest = t->segment->file_bytes - offset;
-    if (t->is_same_boot && could_be_unfinished)
+    bool is_followed = false;
+    int result = find_later_entry(t, offset, &is_followed);
+    if (result != WEIR_OK)
+        return result;
+    if (!is_followed && t->boot == BOOT_SAME && has_zero_header)
         return adopt(t, offset);
-    if (!t->is_same_boot && rest <= journal_next_offset(0, JOURNAL_ENTRY_BYTES_MAX))
-        return cut_off(t, offset);
+    if (!is_followed && t->boot != BOOT_SAME &&
+        t->segment->file_bytes - offset <= journal_next_offset(0, JOURNAL_ENTRY_BYTES_MAX)) {
+        leave_out(t, offset);
+        return WEIR_OK;
+    }
     return journal_fail_corrupt(t->ctx, t->j, t->segment->sequence, offset, "there is no entry");
 }
 
-static bool is_last_and_torn(const struct tail *t, const struct journal_entry_header *header, uint64_t offset)
+static bool is_last(const struct tail *t, const struct journal_entry_header *header, uint64_t offset)
 {
-    if (journal_next_offset(offset, header->length) < t->segment->file_bytes)
-        return false; /* the entry behind it was begun after it was synced; its checksum is looked at when it is read */
+    return journal_next_offset(offset, header->length) >= t->segment->file_bytes;
+}
+
+/* An entry with another behind it was synced: its checksum is looked at when it is read. */
+static bool is_torn(const struct tail *t, const struct journal_entry_header *header, uint64_t offset)
+{
     ssize_t n = io_pread_all(t->fd, t->payload, header->length, offset + sizeof(*header));
     return n != (ssize_t)header->length || journal_checksum(header, t->payload) != header->checksum;
 }
 
-static int mend_tail(struct tail *t)
+/* Walks over the entries. A whole last one of this boot, or of nobody knows which, is in doubt. */
+static int walk_entries(struct tail *t)
 {
     struct journal_segment *s = t->segment;
     uint64_t offset = JOURNAL_HEADER_BYTES;
@@ -200,9 +211,15 @@ static int mend_tail(struct tail *t)
         bool is_whole = (size_t)n == sizeof(header) && header.magic == JOURNAL_ENTRY_MAGIC && header.offset == s->end &&
                         header.length <= JOURNAL_ENTRY_BYTES_MAX &&
                         header.length <= s->file_bytes - offset - sizeof(header);
-        if (!is_whole || is_last_and_torn(t, &header, offset))
-            return mend(t, offset, is_zero(&header));
-        t->j->ended = (header.flags & JOURNAL_END) != 0;
+        bool ends_file = is_whole && is_last(t, &header, offset);
+        if (!is_whole || (ends_file && is_torn(t, &header, offset)))
+            return judge_unfinished(t, offset, is_zero(&header));
+        t->has_entry = true;
+        t->in_doubt = ends_file && t->boot != BOOT_EARLIER;
+        t->entry = header;
+        t->entry_offset = offset;
+        if (t->in_doubt)
+            break;
         s->end += header.length;
         offset = journal_next_offset(offset, header.length);
     }
@@ -210,61 +227,139 @@ static int mend_tail(struct tail *t)
     return WEIR_OK;
 }
 
-static int recover_last(struct weir_ctx *ctx, struct journal *j)
+static int read_tail(struct tail *t)
 {
-    struct journal_segment *s = &j->segments[j->count - 1];
-    struct journal_segment_header header;
-    struct tail t = {.ctx = ctx, .j = j, .segment = s, .fd = -1};
-    int result = open_segment(ctx, j, s->sequence, &t.fd);
+    struct journal_segment *s = t->segment;
+    int result = open_segment(t->ctx, t->j, s->sequence, &t->fd);
     if (result != WEIR_OK)
         return result;
-    result = read_header(ctx, j, t.fd, s, &header);
-    if (result == WEIR_END) {
-        result = drop_unbegun(ctx, j, t.fd);
-        close(t.fd);
-        return result != WEIR_OK || j->count == 0 ? result : recover_last(ctx, j);
-    }
+    result = read_header(t->ctx, t->j, t->fd, s, &t->header);
+    if (result == WEIR_END && s->file_bytes > JOURNAL_HEADER_BYTES)
+        result = journal_fail_corrupt(t->ctx, t->j, s->sequence, 0, "its header is wrong");
     if (result == WEIR_OK) {
-        t.is_same_boot = memcmp(header.boot_id, j->boot_id, sizeof(header.boot_id)) == 0 && header.boot_id[0] != '\0';
-        t.payload = malloc(JOURNAL_ENTRY_BYTES_MAX);
-        result = t.payload != NULL ? mend_tail(&t) : io_fail(ctx, WEIR_ENOMEM, "out of memory for a journal entry");
-        j->last_identity = t.is_same_boot ? header.identity : 0;
-        /* The dead process may not have come to it, and what is read from here on counts as durable. */
-        if (result == WEIR_OK && fdatasync(t.fd) != 0)
-            result = fail_name(ctx, j, s->sequence, "sync");
+        const bool is_known = t->header.boot != 0 && t->j->boot != 0;
+        t->boot = !is_known ? BOOT_UNKNOWN : t->header.boot == t->j->boot ? BOOT_SAME : BOOT_EARLIER;
+        result = walk_entries(t);
     }
-    free(t.payload);
-    close(t.fd);
+    close(t->fd);
     return result;
 }
 
-/* A segment that has successors was finished and synced before they were begun. */
-static int check_finished(struct weir_ctx *ctx, struct journal *j, size_t index)
+/* Segments at the end that were never begun are removed, and those with nothing in them but where no other is left to say how far
+ * the stream had come. */
+static int find_tail(struct tail *t)
+{
+    struct journal *j = t->j;
+    while (j->count > 0 && !t->has_entry) {
+        t->segment = &j->segments[j->count - 1];
+        int result = read_tail(t);
+        if (result < 0)
+            return result;
+        if (result == WEIR_OK && j->count == 1)
+            return WEIR_OK;
+        if (!t->has_entry) {
+            journal_remove(j, t->segment->sequence);
+            j->count--;
+        }
+    }
+    return WEIR_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------- the chain ----- */
+
+/* Removes the segments from `from` up to but not `to`: each was given up, and its successor has what was in it. */
+static void remove_void(struct journal *j, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        journal_remove(j, j->segments[i].sequence);
+    memmove(&j->segments[from], &j->segments[to], (j->count - to) * sizeof(*j->segments));
+    j->count -= to - from;
+}
+
+/* The segment that `index` says it follows: *ret_index below it, or `index` itself where there is none any more. */
+static int find_previous(struct weir_ctx *ctx, struct journal *j, size_t index, uint64_t previous, size_t *ret_index)
+{
+    const uint64_t sequence = j->segments[index].sequence;
+    size_t at = index;
+    while (at > 0 && j->segments[at - 1].sequence > previous)
+        at--;
+    if (previous >= sequence || (at > 0 && j->segments[at - 1].sequence != previous))
+        return journal_fail_corrupt(ctx, j, sequence, 0, "the segment that it follows is missing");
+    remove_void(j, at, index);
+    *ret_index = at > 0 ? at - 1 : at;
+    return WEIR_OK;
+}
+
+/* A segment that has a successor was synced before that was begun, as far as the successor says. */
+static int check_followed(struct weir_ctx *ctx, struct journal *j, size_t index, struct journal_segment_header *header)
 {
     struct journal_segment *s = &j->segments[index];
-    struct journal_segment_header header;
+    const uint64_t next_start = header->start, counts_bytes = header->previous_bytes;
     int fd = -1;
     int result = open_segment(ctx, j, s->sequence, &fd);
     if (result != WEIR_OK)
         return result;
-    result = read_header(ctx, j, fd, s, &header);
+    result = read_header(ctx, j, fd, s, header);
     close(fd);
     if (result == WEIR_END)
         return journal_fail_corrupt(ctx, j, s->sequence, 0, "its header is wrong");
-    s->end = j->segments[index + 1].start;
-    if (result == WEIR_OK && (s->end < s->start || s->sequence + 1 != j->segments[index + 1].sequence))
+    if (result != WEIR_OK)
+        return result;
+    /* The last entry of a file is not padded. */
+    const uint64_t whole_bytes = (s->file_bytes + JOURNAL_ALIGNMENT - 1) & ~(uint64_t)(JOURNAL_ALIGNMENT - 1);
+    if (counts_bytes > whole_bytes)
+        return journal_fail_corrupt(ctx, j, s->sequence, s->file_bytes,
+                                    "it ends there, and was longer when the next one was begun");
+    if (next_start < s->start || counts_bytes < JOURNAL_HEADER_BYTES)
         return journal_fail_corrupt(ctx, j, s->sequence, 0, "the next segment does not follow on it");
+    s->end = next_start;
+    s->file_bytes = counts_bytes;
+    return WEIR_OK;
+}
+
+/* Backwards from the last one: each names the one before. */
+static int follow_chain(struct weir_ctx *ctx, struct journal *j, struct journal_segment_header header)
+{
+    size_t index = j->count - 1;
+    while (index > 0) {
+        size_t previous = index;
+        const size_t above = j->count - index;
+        int result = find_previous(ctx, j, index, header.previous, &previous);
+        index = j->count - above; /* those between were removed */
+        if (result != WEIR_OK || index == 0)
+            return result;
+        index = previous;
+        result = check_followed(ctx, j, index, &header);
+        if (result != WEIR_OK)
+            return result;
+    }
+    return WEIR_OK;
+}
+
+static int settle_doubt(struct tail *t)
+{
+    int fd = -1;
+    int result = journal_write_segment(t->ctx, t->j, t->j->last_identity, t->entry.flags, t->payload, t->entry.length, &fd);
+    if (result == WEIR_OK)
+        close(fd); /* what comes from the input begins its own */
     return result;
 }
 
 int journal_recover(struct weir_ctx *ctx, struct journal *j)
 {
-    int result = find_segments(ctx, j);
-    if (result == WEIR_OK && j->count > 0)
-        result = recover_last(ctx, j);
-    for (size_t i = j->count; result == WEIR_OK && i-- > 1;)
-        result = check_finished(ctx, j, i - 1);
-    if (result == WEIR_OK && j->count > 0)
-        j->end = j->segments[j->count - 1].end;
+    struct tail t = {.ctx = ctx, .j = j, .fd = -1, .payload = malloc(TAIL_BYTES)};
+    int result = t.payload != NULL ? find_segments(ctx, j) : io_fail(ctx, WEIR_ENOMEM, "out of memory for a journal entry");
+    if (result == WEIR_OK)
+        result = find_tail(&t);
+    if (result == WEIR_OK && j->count > 0) {
+        result = follow_chain(ctx, j, t.header);
+        t.segment = &j->segments[j->count - 1]; /* the list has moved */
+        j->ended = (t.entry.flags & JOURNAL_END) != 0;
+        j->last_identity = t.boot == BOOT_SAME ? t.header.identity : 0;
+        j->end = t.segment->end;
+    }
+    if (result == WEIR_OK && t.in_doubt)
+        result = settle_doubt(&t);
+    free(t.payload);
     return result;
 }

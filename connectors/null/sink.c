@@ -20,9 +20,17 @@ static int null_write_batch(struct weir_ctx *ctx, const struct weir_record *reco
     return WEIR_OK;
 }
 
+static int null_resume(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    (void)position;
+    (void)position_bytes;
+    return null_open(ctx);
+}
+
 const struct weir_sink weir_null_sink = {
     .type = "null",
     .self_bytes = sizeof(struct null_sink),
     .open = null_open,
     .write_batch = null_write_batch,
+    .resume = null_resume,
 };

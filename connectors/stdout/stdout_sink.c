@@ -23,41 +23,11 @@
 #define ROLL_BYTES (UINT64_C(16) << 20)
 
 struct stdout_sink {
-    struct staging staging;
+    struct staging staging; /* first */
     bool direct; /* no job directory */
     char directory[IO_PATH_BYTES];
     char piece[PIECE_BYTES];
 };
-
-/* A reader that has gone is a failure to report, not a signal that kills the task at every restart. */
-static void ignore_broken_pipes(void)
-{
-    struct sigaction old;
-    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-        signal(SIGPIPE, SIG_IGN);
-}
-
-static int open_sink(struct weir_ctx *ctx)
-{
-    struct stdout_sink *self = weir_self(ctx);
-    const struct weir_stdout_sink_options *options = weir_arg(ctx);
-    struct staging *s = &self->staging;
-    s->fd = s->directory_fd = -1;
-    if (options != NULL && options->format > WEIR_RAW)
-        return io_fail(ctx, WEIR_EINVAL, "the stdout sink has no format %d", (int)options->format);
-    ignore_broken_pipes();
-    int result = io_open_job_directory(ctx, self->directory, &s->directory_fd);
-    if (result != WEIR_OK)
-        return result;
-    self->direct = s->directory_fd < 0;
-    if (self->direct)
-        weir_log(ctx, "the job has no directory: rows are printed at once, and again after a crash");
-    s->directory = self->directory;
-    s->prefix = "rows";
-    s->roll_bytes = ROLL_BYTES;
-    s->format = options != NULL ? options->format : WEIR_TEXT_LINES;
-    return staging_open(ctx, s);
-}
 
 /* Writes to standard output, waiting where it was made non-blocking by somebody. */
 static int print(struct weir_ctx *ctx, const char *data, size_t size_bytes)
@@ -78,25 +48,18 @@ static int print(struct weir_ctx *ctx, const char *data, size_t size_bytes)
     return WEIR_OK;
 }
 
-static size_t format_row(const struct staging *s, const struct weir_record *record, char *buffer, size_t capacity)
-{
-    if (s->format == WEIR_JSON_LINES)
-        return weir_format_json(s->layout, record->data, record->size_bytes, buffer, capacity);
-    return weir_format_text(s->layout, record->data, record->size_bytes, buffer, capacity);
-}
-
 static int print_row(struct weir_ctx *ctx, struct staging *s, const struct weir_record *record)
 {
     if (s->format == WEIR_RAW)
         return print(ctx, record->data, record->size_bytes);
-    size_t size = format_row(s, record, (char *)s->buffer, s->capacity - 1);
+    size_t size = staging_format_row(s, record, (char *)s->buffer, s->capacity - 1);
     if (size >= s->capacity) {
         unsigned char *larger = realloc(s->buffer, size + 1);
         if (larger == NULL)
             return io_fail(ctx, WEIR_ENOMEM, "out of memory for a row of %zu bytes", size);
         s->buffer = larger;
         s->capacity = size + 1;
-        size = format_row(s, record, (char *)s->buffer, size);
+        size = staging_format_row(s, record, (char *)s->buffer, size);
     }
     s->buffer[size] = '\n';
     return print(ctx, (const char *)s->buffer, size + 1);
@@ -113,26 +76,12 @@ static int write_batch(struct weir_ctx *ctx, const struct weir_record *records, 
     return result;
 }
 
-static int prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes)
-{
-    (void)checkpoint;
-    struct stdout_sink *self = weir_self(ctx);
-    return staging_prepare(ctx, &self->staging, committable, ret_size_bytes);
-}
-
 /* A staged file that is missing was printed: nobody else has business in the job's directory. */
 static bool was_printed(const struct staging *s, uint64_t number)
 {
     (void)s;
     (void)number;
     return true;
-}
-
-static int persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
-{
-    (void)checkpoint;
-    struct stdout_sink *self = weir_self(ctx);
-    return staging_persist(ctx, &self->staging, committable, size_bytes, was_printed);
 }
 
 /* How much of a piece to print at once: up to its last line end, so that what is printed twice is whole rows. */
@@ -188,26 +137,43 @@ static int finish_rows(struct weir_ctx *ctx, struct staging *s, uint64_t number,
     return result;
 }
 
-static int commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes)
+/* A reader that has gone is a failure to report, not a signal that kills the task at every restart. */
+static void ignore_broken_pipes(void)
 {
-    (void)checkpoint;
-    struct stdout_sink *self = weir_self(ctx);
-    return staging_commit(ctx, &self->staging, committable, size_bytes, finish_rows);
+    struct sigaction old;
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
 }
 
-static int abort_sink(struct weir_ctx *ctx, uint64_t restored_checkpoint)
+static int open_sink(struct weir_ctx *ctx)
 {
-    (void)restored_checkpoint;
     struct stdout_sink *self = weir_self(ctx);
-    return self->direct ? WEIR_OK : staging_abort(ctx, &self->staging);
+    const struct weir_stdout_sink_options *options = weir_arg(ctx);
+    struct staging *s = &self->staging;
+    s->fd = s->directory_fd = -1;
+    if (options != NULL && options->format > WEIR_RAW)
+        return io_fail(ctx, WEIR_EINVAL, "the stdout sink has no format %d", (int)options->format);
+    ignore_broken_pipes();
+    int result = io_open_job_directory(ctx, self->directory, &s->directory_fd);
+    if (result != WEIR_OK)
+        return result;
+    self->direct = s->directory_fd < 0;
+    if (self->direct)
+        weir_log(ctx, "the job has no directory: rows are printed at once, and again after a crash");
+    s->finish = finish_rows;
+    s->is_finished = was_printed;
+    s->directory = self->directory;
+    s->prefix = "rows";
+    s->roll_bytes = ROLL_BYTES;
+    s->format = options != NULL ? options->format : WEIR_TEXT_LINES;
+    return staging_open(ctx, s);
 }
 
-static void close_sink(struct weir_ctx *ctx)
+static int resume_sink(struct weir_ctx *ctx, const void *position, size_t position_bytes)
 {
-    struct stdout_sink *self = weir_self(ctx);
-    if (self->staging.directory_fd >= 0)
-        close(self->staging.directory_fd);
-    staging_close(&self->staging);
+    const struct stdout_sink *self = weir_self(ctx);
+    int result = open_sink(ctx);
+    return result != WEIR_OK || self->direct ? result : staging_resume(ctx, position, position_bytes);
 }
 
 const struct weir_sink weir_stdout_sink = {
@@ -217,9 +183,12 @@ const struct weir_sink weir_stdout_sink = {
     .self_bytes = sizeof(struct stdout_sink),
     .open = open_sink,
     .write_batch = write_batch,
-    .prepare = prepare,
-    .persist = persist,
-    .commit = commit,
-    .abort = abort_sink,
-    .close = close_sink,
+    .flush = staging_flush,
+    .prepare = staging_prepare,
+    .persist = staging_persist,
+    .commit = staging_commit,
+    .abort = staging_abort,
+    .close = staging_close,
+    .position = staging_position,
+    .resume = resume_sink,
 };

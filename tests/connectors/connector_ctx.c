@@ -156,6 +156,22 @@ int host_cut(struct weir_ctx *ctx, uint64_t checkpoint, struct host_image *ret_i
     return result;
 }
 
+int host_end_batch(struct weir_ctx *ctx, struct host_image *ret_image)
+{
+    int result = ctx->sink->flush != NULL ? ctx->sink->flush(ctx) : WEIR_OK;
+    ret_image->position_bytes = 0;
+    if (result == WEIR_OK)
+        result = ctx->sink->position(ctx, ret_image->position, &ret_image->position_bytes);
+    save_states(ctx, ret_image);
+    return result;
+}
+
+int host_resume(struct weir_ctx *ctx, const struct host_image *image)
+{
+    load_states(ctx, image);
+    return ctx->sink->resume(ctx, image->position, image->position_bytes);
+}
+
 int host_persist(struct weir_ctx *ctx, const struct host_image *image)
 {
     if (image->committable_bytes == 0)

@@ -41,7 +41,7 @@ struct weir_ctx {
     const void *arg;
     const char *operator_name;
     const char *job_name;
-    char job_directory[256];
+    char job_directory[4096];
     unsigned subtask_index, subtask_count;
     uint64_t generation, restored_checkpoint;
     const struct weir_layout *layout;
@@ -78,6 +78,10 @@ int host_start(struct weir_ctx *ctx, const struct host_image *image);
 void host_stop(struct weir_ctx *ctx);
 /* States and position / states and prepare(). */
 int host_cut(struct weir_ctx *ctx, uint64_t checkpoint, struct host_image *ret_image);
+/* The end of a batch: flush(), then states and position. A process that takes over begins with that: host_resume(), in place
+ * of host_start(). */
+int host_end_batch(struct weir_ctx *ctx, struct host_image *ret_image);
+int host_resume(struct weir_ctx *ctx, const struct host_image *image);
 /* persist() in a forked child, as in the engine; its return code as an exit status (0: WEIR_OK). */
 int host_persist(struct weir_ctx *ctx, const struct host_image *image);
 int host_commit(struct weir_ctx *ctx, const struct host_image *image);

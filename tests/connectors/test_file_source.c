@@ -511,6 +511,27 @@ Test(file_source, a_damaged_position_or_list_is_refused)
     free(bad);
 }
 
+/* The second half of the file is the other subtask's: going on there would leave out what lies between. */
+Test(file_source, a_position_behind_the_own_range_is_refused)
+{
+    test_write_text(test_path("a"), "11112222333344445555666677778888");
+    const struct weir_file_source_options options = {
+        .path = test_path("a"), .format = WEIR_BINARY, .record_bytes = 4};
+    struct host_image *image = calloc(1, sizeof(*image));
+    struct weir_ctx *ctx = host_new_source(&weir_file_source, &options);
+    ctx->subtask_count = 2;
+    cr_assert_eq(host_start(ctx, NULL), WEIR_OK, "%s", ctx->error.text);
+    cr_assert_eq(host_cut(ctx, 1, image), WEIR_OK);
+    host_stop(ctx);
+    image->position[8] = 20;
+    ctx = host_new_source(&weir_file_source, &options);
+    ctx->subtask_count = 2;
+    cr_assert_eq(host_start(ctx, image), WEIR_ECORRUPT);
+    cr_assert(strstr(ctx->error.text, "offset 20") != NULL, "%s", ctx->error.text);
+    host_stop(ctx);
+    free(image);
+}
+
 /* ------------------------------------------------------------------------------------------------- follow -------- */
 
 Test(file_source, following_emits_what_is_appended_once_its_line_is_whole)

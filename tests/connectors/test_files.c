@@ -3,14 +3,15 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char directory[128];
-static char paths[64][256];
+static char directory[PATH_MAX];
+static char paths[64][PATH_MAX + 256];
 static unsigned path_count;
 
 static void must(int condition, const char *what)
@@ -23,8 +24,8 @@ static void must(int condition, const char *what)
 
 const char *test_directory_make(void)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(directory, sizeof(directory), "%s/weir-connectors-XXXXXX", base != NULL ? base : "/tmp");
+    mkdir(WEIR_BINARY_DIR "/scratch", 0755); /* there is one already: as well */
+    snprintf(directory, sizeof(directory), "%s/scratch/connectors-XXXXXX", WEIR_BINARY_DIR);
     must(mkdtemp(directory) != NULL, directory);
     return directory;
 }
@@ -42,7 +43,7 @@ void test_directory_remove(void) { nftw(directory, remove_one, 16, FTW_DEPTH | F
 const char *test_path(const char *name)
 {
     char *path = paths[path_count++ % 64];
-    snprintf(path, 256, "%s/%s", directory, name);
+    snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
     return path;
 }
 

@@ -12,8 +12,50 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+/* The source's own fdatasync(): some calls fail as on a bad disk, and a file whose sync failed must not be synced again. */
+#define FAILED_MAX 256
+static struct {
+    unsigned failures; /* of the next calls */
+    unsigned percent;  /* of all calls, at random */
+    uint64_t seed;
+    unsigned failed;
+    int files[FAILED_MAX]; /* those whose sync failed, kept open so that no other gets their number */
+    unsigned again;        /* calls for such a file */
+} disk;
+
+static bool has_failed(const struct stat *file)
+{
+    struct stat st;
+    bool found = false;
+    for (unsigned i = 0; i < disk.failed; i++)
+        found = found || (fstat(disk.files[i], &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino);
+    return found;
+}
+
+int fdatasync(int fd)
+{
+    struct stat file;
+    cr_assert_eq(fstat(fd, &file), 0);
+    disk.again += has_failed(&file);
+    if (disk.failures == 0 && (disk.percent == 0 || test_random(&disk.seed) % 100 >= disk.percent))
+        return (int)syscall(SYS_fdatasync, fd);
+    disk.failures -= disk.failures > 0;
+    cr_assert_lt(disk.failed, FAILED_MAX);
+    disk.files[disk.failed++] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    errno = EIO;
+    return -1;
+}
+
+static void repair_disk(void)
+{
+    for (unsigned i = 0; i < disk.failed; i++)
+        close(disk.files[i]);
+    memset(&disk, 0, sizeof(disk));
+}
 
 static struct host_image *image;
 static int input_end; /* the writing end of standard input */
@@ -28,6 +70,7 @@ static void set_up(void)
 static void tear_down(void)
 {
     free(image);
+    repair_disk();
     test_directory_remove();
 }
 
@@ -105,8 +148,10 @@ Test(line_source, lines_of_a_pipe_arrive_and_its_end_ends_the_source)
     host_stop(ctx);
 }
 
+/* In the test's directory, which becomes the current one: the path of a socket has room for 107 bytes only. */
 static int listen_unix(const char *path)
 {
+    cr_assert_eq(chdir(test_path("")), 0);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     strcpy(address.sun_path, path);
@@ -117,9 +162,8 @@ static int listen_unix(const char *path)
 
 Test(line_source, lines_of_a_unix_connection_arrive)
 {
-    int server = listen_unix(test_path("s"));
-    char address[300];
-    snprintf(address, sizeof(address), "unix:%s", test_path("s"));
+    int server = listen_unix("s");
+    const char *address = "unix:s";
     const struct weir_line_source_options options = {.address = address};
     struct weir_ctx *ctx = opened(&options, NULL);
     int peer = accept(server, NULL, NULL);
@@ -259,9 +303,8 @@ Test(line_source, standard_input_can_be_a_regular_file)
 
 Test(line_source, a_new_connection_does_not_go_on_with_an_unfinished_line)
 {
-    int server = listen_unix(test_path("s"));
-    char address[300];
-    snprintf(address, sizeof(address), "unix:%s", test_path("s"));
+    int server = listen_unix("s");
+    const char *address = "unix:s";
     const struct weir_line_source_options options = {.address = address, .journal = true};
     struct weir_ctx *ctx = opened(&options, NULL);
     int peer = accept(server, NULL, NULL);
@@ -285,7 +328,7 @@ Test(line_source, a_new_connection_does_not_go_on_with_an_unfinished_line)
 
 static char *only_segment(void)
 {
-    static char path[512];
+    static char path[8192];
     char *names = test_names(test_path("job/connectors/op"), "journal-");
     cr_assert(names[0] != '\0' && strchr(names, ' ') == NULL, "segments: %s", names);
     snprintf(path, sizeof(path), "%s/%s", test_path("job/connectors/op"), names);
@@ -342,17 +385,17 @@ static void pretend_reboot(const char *path)
 {
     size_t size;
     char *data = test_read(path, &size);
-    uint32_t sum;
-    memcpy(&sum, data + 60, 4);
-    cr_assert_eq(sum, (uint32_t)XXH3_64bits(data, 60));
-    memset(data + 24, 'b', 36);
-    sum = (uint32_t)XXH3_64bits(data, 60);
-    memcpy(data + 60, &sum, 4);
+    uint64_t sum;
+    memcpy(&sum, data + 56, 8);
+    cr_assert_eq(sum, XXH3_64bits(data, 56));
+    memset(data + 24, 'b', 8);
+    sum = XXH3_64bits(data, 56);
+    memcpy(data + 56, &sum, 8);
     patch(path, 0, data, 64);
     free(data);
 }
 
-Test(line_source, a_torn_tail_is_cut_off_after_a_power_cut)
+Test(line_source, a_torn_tail_does_not_count_after_a_power_cut)
 {
     for (unsigned i = 0; i < 4; i++) {
         tear_down();
@@ -401,6 +444,30 @@ Test(line_source, damage_that_is_no_torn_tail_is_refused_with_file_and_offset)
     }
 }
 
+/* Only the last entry can be torn or unfinished: one with a whole entry behind it was synced, so this is damage. */
+Test(line_source, a_damaged_entry_with_a_whole_one_behind_it_is_refused)
+{
+    for (unsigned rebooted = 0; rebooted < 2; rebooted++) {
+        tear_down();
+        set_up();
+        make_journal();
+        char *path = only_segment();
+        const char zero[32] = {0};
+        if (rebooted)
+            pretend_reboot(path);
+        patch(path, ENTRY_1, zero, sizeof(zero));
+        expect_refused(&journaled, NULL, "journal-000000000001 is damaged at offset 64");
+        close(input_end);
+    }
+}
+
+Test(line_source, a_segment_of_another_version_is_refused)
+{
+    make_journal();
+    patch(only_segment(), 7, "1", 1);
+    expect_refused(&journaled, image, "WEIRJNL1");
+}
+
 Test(line_source, a_journal_that_does_not_reach_the_position_is_refused)
 {
     make_journal();
@@ -422,6 +489,148 @@ Test(line_source, a_segment_that_was_never_begun_is_removed)
     cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
     expect_joined(ctx, "2|3|4|");
     host_stop(ctx);
+}
+
+/* Killed behind the first write to a new segment, with all before it freed. */
+Test(line_source, an_empty_segment_remembers_how_far_the_input_had_come)
+{
+    make_journal();
+    struct weir_ctx *ctx = opened(&journaled, image);
+    cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+    send_text(input_end, "5\n");
+    cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+    cr_assert_eq(host_cut(ctx, 2, image), WEIR_OK);
+    cr_assert_eq(host_commit(ctx, image), WEIR_OK);
+    host_stop(ctx);
+    cr_assert_eq(truncate(only_segment(), 64), 0); /* behind it there is what was committed: 10 bytes */
+    uint64_t start = 10;
+    patch(only_segment(), 8, &start, 8);
+    char *header = test_read(only_segment(), NULL);
+    uint64_t sum = XXH3_64bits(header, 56);
+    patch(only_segment(), 56, &sum, 8);
+    free(header);
+    for (unsigned round = 0; round < 2; round++) {
+        ctx = opened(&journaled, image);
+        cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+        expect_joined(ctx, "");
+        host_stop(ctx);
+    }
+    ctx = opened(&journaled, image);
+    send_text(input_end, "6\n");
+    cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+    expect_joined(ctx, "6|");
+    host_stop(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------- a bad disk ---- */
+
+/* The journal's files, as a power cut would leave them: of those whose sync failed only what had been durable before.
+ * `durable_bytes`: of the first one. */
+static void cut_power(size_t durable_bytes)
+{
+    char *names = test_names(test_path("job/connectors/op"), "journal-");
+    char *save = NULL;
+    for (char *name = strtok_r(names, " ", &save); name != NULL; name = strtok_r(NULL, " ", &save)) {
+        char path[8192];
+        struct stat file;
+        snprintf(path, sizeof(path), "%s/%s", test_path("job/connectors/op"), name);
+        cr_assert_eq(stat(path, &file), 0);
+        if (has_failed(&file))
+            cr_assert_eq(truncate(path, (off_t)durable_bytes), 0);
+        pretend_reboot(path);
+    }
+    free(names);
+}
+
+static void expect_all_again(const char *expected)
+{
+    struct weir_ctx *ctx = opened(&journaled, NULL);
+    cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE, "%s", ctx->error.text);
+    expect_joined(ctx, expected);
+    host_stop(ctx);
+}
+
+Test(line_source, a_segment_whose_sync_failed_is_given_up_and_the_entry_goes_to_a_new_one)
+{
+    for (unsigned failures = 1; failures < 3; failures++) {
+        tear_down();
+        set_up();
+        pipe_to_stdin();
+        struct weir_ctx *ctx = opened(&journaled, NULL);
+        send_text(input_end, "1\n");
+        cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+        disk.failures = failures;
+        send_text(input_end, "2\n");
+        cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE, "%s", ctx->error.text);
+        send_text(input_end, "3\n");
+        cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE, "%s", ctx->error.text);
+        expect_joined(ctx, "1|2|3|");
+        cr_assert_eq(disk.failed, failures);
+        cr_assert_eq(disk.again, 0, "a file was synced again after its sync had failed");
+        cr_assert(strstr(ctx->log_text, "given up") != NULL, "%s", ctx->log_text);
+        host_stop(ctx);
+        cut_power(ENTRY_2); /* the first entry is durable */
+        expect_all_again("1|2|3|");
+        expect_all_again("1|2|3|");
+        close(input_end);
+    }
+}
+
+Test(line_source, three_failed_syncs_in_a_row_stop_the_source_and_lose_nothing)
+{
+    for (unsigned entries = 0; entries < 2; entries++) {
+        tear_down();
+        set_up();
+        pipe_to_stdin();
+        struct weir_ctx *ctx = opened(&journaled, NULL);
+        if (entries > 0) {
+            send_text(input_end, "1\n");
+            cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+        }
+        cr_assert_eq(host_cut(ctx, 1, image), WEIR_OK);
+        cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE); /* begins a segment where there is none */
+        disk.failures = 3;
+        send_text(input_end, "2\n");
+        cr_assert_eq(host_drain(ctx, 10), WEIR_EIO);
+        cr_assert(strstr(ctx->error.text, "3 files in a row") != NULL, "%s", ctx->error.text);
+        expect_joined(ctx, entries > 0 ? "1|" : "");
+        host_stop(ctx);
+        /* The disk is still bad at the next start, good at the one after. */
+        disk.failures = 3;
+        expect_refused(&journaled, image, "3 files in a row");
+        ctx = opened(&journaled, image);
+        send_text(input_end, "3\n");
+        cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+        expect_joined(ctx, "2|3|");
+        cr_assert_eq(disk.again, 0, "a file was synced again after its sync had failed");
+        host_stop(ctx);
+        cut_power(entries > 0 ? ENTRY_2 : ENTRY_1);
+        expect_all_again(entries > 0 ? "1|2|3|" : "2|3|");
+        close(input_end);
+    }
+}
+
+Test(line_source, an_entry_of_which_a_dead_process_may_have_missed_the_failed_sync_is_written_anew)
+{
+    make_journal();
+    disk.files[disk.failed++] = open(only_segment(), O_RDONLY | O_CLOEXEC);
+    struct weir_ctx *ctx = opened(&journaled, image);
+    cr_assert_eq(host_drain(ctx, 10), WEIR_IDLE);
+    expect_joined(ctx, "2|3|4|");
+    cr_assert_eq(disk.again, 0);
+    host_stop(ctx);
+    cut_power(ENTRY_2);
+    expect_all_again("1|2|3|4|");
+}
+
+Test(line_source, restarts_do_not_pile_up_segments)
+{
+    make_journal();
+    for (unsigned i = 0; i < 10; i++)
+        expect_all_again("1|2|3|4|");
+    char *names = test_names(test_path("job/connectors/op"), "");
+    cr_assert_leq(strlen(names), 3 * strlen("journal-000000000001 "), "%s", names);
+    free(names);
 }
 
 /* Lines "0\n" .. until the source stops taking them; the pipe never blocks. */
@@ -467,21 +676,25 @@ Test(line_source, a_full_journal_waits_for_a_checkpoint_to_free_it)
     host_stop(ctx);
 }
 
-Test(line_source, a_restart_at_any_moment_loses_and_doubles_nothing)
+/* Restarts at any moment, with checkpoints that fail at times, and syncs of which `bad_percent` fail. */
+static void run_restarts(uint64_t seed, unsigned rounds, unsigned bad_percent)
 {
-    uint64_t seed = 13;
-    for (unsigned round = 0; round < 20; round++) {
+    for (unsigned round = 0; round < rounds; round++) {
         tear_down();
         set_up();
+        disk.percent = bad_percent;
+        disk.seed = seed;
         pipe_to_stdin();
         const struct weir_line_source_options options = {
             .address = "-", .journal = true, .line_bytes_max = 200, .journal_bytes_max = 100000};
         unsigned sent = 0, got = 0;
         bool ended = false;
         for (uint64_t checkpoint = 1; !ended; checkpoint++) {
-            struct weir_ctx *ctx = opened(&options, image);
+            struct weir_ctx *ctx = new_host(&options);
+            int result = host_start(ctx, image);
+            cr_assert(result == WEIR_OK || (result == WEIR_EIO && bad_percent > 0), "%s", ctx->error.text);
             unsigned sure = got; /* lines before the checkpoint */
-            for (unsigned steps = (unsigned)(test_random(&seed) % 8); steps > 0 && !ended; steps--) {
+            for (unsigned steps = (unsigned)(test_random(&seed) % 8); steps > 0 && !ended && result >= 0; steps--) {
                 char line[100];
                 for (unsigned n = (unsigned)(test_random(&seed) % 20); n > 0 && sent < 1000; n--, sent++) {
                     snprintf(line, sizeof(line), "line %u%s\n", sent, sent % 3 == 0 ? "\r" : "");
@@ -491,7 +704,11 @@ Test(line_source, a_restart_at_any_moment_loses_and_doubles_nothing)
                     close(input_end);
                     input_end = -1;
                 }
-                ended = weir_line_source.poll(ctx, (uint32_t)(1 + test_random(&seed) % 30)) == WEIR_END;
+                result = weir_line_source.poll(ctx, (uint32_t)(1 + test_random(&seed) % 30));
+                cr_assert(result >= 0 || (result == WEIR_EIO && bad_percent > 0), "%s", ctx->error.text);
+                ended = result == WEIR_END;
+                if (result < 0)
+                    break;
                 if (test_random(&seed) % 3 == 0 || ended) {
                     cr_assert_eq(host_cut(ctx, checkpoint, image), WEIR_OK);
                     got = sure + (unsigned)ctx->record_count;
@@ -509,5 +726,10 @@ Test(line_source, a_restart_at_any_moment_loses_and_doubles_nothing)
             host_stop(ctx);
         }
         cr_assert_eq(got, 1000);
+        cr_assert_eq(disk.again, 0, "a file was synced again after its sync had failed");
     }
 }
+
+Test(line_source, a_restart_at_any_moment_loses_and_doubles_nothing) { run_restarts(13, 20, 0); }
+
+Test(line_source, restarts_on_a_bad_disk_lose_and_double_nothing) { run_restarts(14, 10, 40); }

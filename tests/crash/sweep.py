@@ -11,11 +11,11 @@ from support import run_cases
 SOURCES = ["file", "sequence"]
 CHAINED = {"sources": SOURCES, "stateful": ["track", "sink", "tally"], "consumers": ["track", "sink", "tally"],
            "producers": SOURCES + ["track"], "sinks": ["sink", "tally"],
-           "processors": SOURCES + ["track", "sink", "tally"]}
+           "processors": SOURCES + ["track", "sink", "tally"], "changing": ["track", "tally"]}
 UNCHAINED = {"sources": SOURCES, "stateful": ["track", "tally", "sink", "tally_sink"],
              "consumers": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"],
              "producers": SOURCES + ["tag", "make", "track", "burst", "tally"], "sinks": ["sink", "tally_sink"],
-             "processors": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"]}
+             "processors": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"], "changing": ["track", "tally"]}
 
 # Point: the roles that reach it. "snapshots" are the snapshot children of the stateful tasks.
 ROLES = {
@@ -28,10 +28,14 @@ ROLES = {
     "k1": "coordinator", "k2": "coordinator", "k3": "coordinator", "k4": "coordinator", "k5": "coordinator", "k6": "coordinator",
     "k7": "coordinator", "k8": "coordinator", "k9": "coordinator", "k10": "coordinator",
     "p1": "sinks", "p2": "sinks", "p3": "sinks", "p4": "sinks", "p5": "sinks",
-    "t2": "processors", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t8": "stateful", "t9": "stateful",
+    "t1": "stateful", "t2": "processors", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t7": "tasks",
+    "t8": "stateful", "t9": "stateful", "u1": "tasks", "u2": "changing", "u3": "tasks", "u4": "tasks", "u5": "tasks",
     "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks",
 }
-FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t3", "t4", "t5", "t6"}
+FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t3", "t4", "t5", "t6", "t7"}
+# Reached by a process that takes over; the job runs with --takeover=on, all others with on and with off.
+IN_TAKEOVER = {"u1", "u2", "u3", "u4", "u5"}
+# Reached when the whole job goes back; the job runs with --takeover=off.
 IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5"}
 # What makes a recovery happen, once there are checkpoints to go back to.
 FIRST_DEATH = "p5:3@sink"
@@ -62,6 +66,8 @@ def roles_of(point, plan):
 
 def row_text(point, role, nth):
     row = f"{point}:{nth}@{role}"
+    if point in IN_TAKEOVER:  # of the second, and third: the takers of takers
+        return f"t4:20@{role}" + f",{point}:1@{role}" * min(nth, 2)
     if point not in IN_RECOVERY:
         return row
     return f"{FIRST_DEATH},{row}" if nth == 1 else f"{FIRST_DEATH},c1:1@track,{point}:1@{role}"
@@ -74,6 +80,8 @@ def run_row(setting, row, options, parameters):
         job.check_end()
         setting.count("jobs")
         setting.count("kills", fired)
+        setting.count("taken over", len(job.events("takeover")))
+        setting.count("gone back", len(job.events("recovery_started")))
         return fired == row.count(",") + 1
 
 
@@ -90,7 +98,19 @@ def make_case(point, role, plan_name, options, seed, nth):
             setting.count("not reached, as listed" if listed else "missed, tried again with the 1st in a longer job")
         if not listed:
             raise Failure("the kill point was not reached")
-    return f"{row_text(point, role, nth)} {plan_name}", run
+    return f"{row_text(point, role, nth)} {plan_name} {options[-1]}", run
+
+
+def takeovers_of(point, role, long, number):
+    if point in IN_TAKEOVER or point == "t1":  # the undo log
+        return ["on", "cold"] if long else [["on", "cold"][number % 2]]
+    if point in IN_RECOVERY:
+        return ["off"]
+    if point[0] in "hk":  # no task dies of them
+        return ["on"]
+    if long:
+        return ["on", "cold", "off"]
+    return ["on", "off"] if number % 4 == 0 else ["cold"] if number % 4 == 2 else ["on"]
 
 
 def make_cases(setting, random):
@@ -109,8 +129,9 @@ def make_cases(setting, random):
                     nths = [nths[number % 3]]
                     if plan_name == "no-chain" and role in CHAINED["producers"] + CHAINED["consumers"] and number % 2 == 0:
                         continue
-                for nth in nths:
-                    yield make_case(point, role, plan_name, options, random.randrange(1 << 30), nth)
+                for takeover in takeovers_of(point, role, setting.long, number):
+                    for nth in nths:
+                        yield make_case(point, role, plan_name, options + [f"--takeover={takeover}"], random.randrange(1 << 30), nth)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ static const struct way ways[] = {
 };
 
 struct scene {
-    char path[400];
+    char path[SCRATCH_PATH_BYTES];
     struct power_disk disk;
     struct io_fault fault;
     const struct way *way;
@@ -40,19 +40,17 @@ static struct scene scene;
 /* Skips where there is no such disk; a skipped test's fini does not run. */
 static void set_up_disk(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(scene.path, sizeof scene.path, "%s/weir-power-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    cr_assert_not_null(mkdtemp(scene.path));
+    scratch_make("power", scene.path);
     if (power_disk_make(&scene.disk, scene.path, 48))
         return;
-    fixture_remove_tree(scene.path);
+    scratch_remove(scene.path);
     cr_skip_test("no ext4 on a loop device can be mounted here (needs root, loop devices and mkfs.ext4)");
 }
 
 static void tear_down(void)
 {
     umount2(scene.disk.path, MNT_DETACH); /* after a failed assertion only */
-    fixture_remove_tree(scene.path);
+    scratch_remove(scene.path);
 }
 
 TestSuite(F22_power_cut, .timeout = 600, .fini = tear_down);

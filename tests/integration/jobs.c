@@ -13,6 +13,7 @@ static const struct {
     {"starve", build_starve},       {"slow", build_slow},           {"early", build_early},
     {"timer", build_timer},         {"fail", build_fail},           {"big-record", build_big_record},
     {"bad-key", build_bad_key},     {"states", build_states},       {"broken", build_broken},
+    {"batches", build_batches},     {"answers", build_answers},     {"steps", build_steps},
 };
 
 static int build(struct weir_job *job)
@@ -34,6 +35,8 @@ static int build(struct weir_job *job)
     p->delay_ms = weir_param_u64(job, "delay", 0, "milliseconds of a timer or a wait");
     p->step = weir_param_u64(job, "step", 0, "records between two waits of a source");
     p->hold = weir_param_u64(job, "hold", 0, "1: sources fall silent instead of ending") != 0;
+    p->each = weir_param_u64(job, "each", 1, "records that one becomes");
+    p->plain = weir_param_u64(job, "plain", 0, "1: record by record") != 0;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         if (strcmp(shapes[i].name, p->shape) == 0) {
             shapes[i].build(job, p);

@@ -25,6 +25,8 @@ struct parameters {
     uint64_t delay_ms;  /* of timers, slow sinks, slow sources */
     uint64_t step;      /* records between two delays of a slow source */
     bool hold;          /* sources do not end, they fall silent */
+    uint64_t each;      /* records that one becomes */
+    bool plain;         /* record by record what is done by batches else */
 };
 
 /* Source of rows {v % keys, v, 0} for v = first, first + 1, ..., split among its subtasks by turns. */
@@ -68,5 +70,8 @@ void build_big_record(struct weir_job *job, const struct parameters *p);
 void build_bad_key(struct weir_job *job, const struct parameters *p);
 void build_states(struct weir_job *job, const struct parameters *p);
 void build_broken(struct weir_job *job, const struct parameters *p);
+void build_batches(struct weir_job *job, const struct parameters *p);
+void build_answers(struct weir_job *job, const struct parameters *p);
+void build_steps(struct weir_job *job, const struct parameters *p);
 
 #endif

@@ -230,7 +230,8 @@ Test(commands, kill_names_what_it_killed)
     json_t *killed = reply(), *rows = json_object_get(killed, "killed");
     cr_assert_eq(json_array_size(rows), 1);
     cr_assert_str_eq(text_in(json_array_get(rows, 0), "task"), "count/1");
-    await_events(&s, "recovery_finished", 1);
+    await_events(&s, "takeover", 1);
+    await_events(&s, "process_died", 1);
     json_t *died = event_at(&s, "process_died", 0);
     cr_assert_str_eq(text_in(died, "task"), "count/1");
     cr_assert_eq(number_in(died, "pid"), number_in(json_array_get(rows, 0), "pid"));

@@ -23,16 +23,20 @@ Test(flow, one_record_may_emit_fifty_megabytes_through_the_smallest_ring)
     assert_same_lines(&expected, output_lines(s.output));
 }
 
-Test(flow, such_a_flood_survives_kills_of_both_sides)
+static void flood_with_kills(const char *options, const char *event)
 {
     struct lines expected = {0};
     s.kill_list = strdup("t5:20@numbers,t4:30@check,t6:40@numbers,c2:100@check");
-    cr_assert_eq(run_job(&s, "--set shape=burst --set count=6 --set bytes=5M --ring-size 64KiB --checkpoint-interval 5ms"), 0, "%s", s.err);
+    cr_assert_eq(run_job(&s, "--set shape=burst --set count=6 --set bytes=5M --ring-size 64KiB --checkpoint-interval 5ms %s", options), 0,
+                 "%s", s.err);
     for (unsigned i = 0; i < 6; i++)
         lines_add(&expected, "%u\t5000\t0", i);
     assert_same_lines(&expected, output_lines(s.output));
-    cr_assert_geq(event_count(&s, "recovery_finished"), 1, "%s", s.err);
+    cr_assert_geq(event_count(&s, event), 1, "%s", s.err);
 }
+
+Test(flow, such_a_flood_survives_kills_of_both_sides) { flood_with_kills("", "takeover"); }
+Test(flow, such_a_flood_survives_going_back) { flood_with_kills("--takeover off", "recovery_finished"); }
 
 Test(flow, output_beyond_the_overflow_limit_fails_the_job_with_words)
 {

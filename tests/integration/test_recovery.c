@@ -51,7 +51,8 @@ Test(recovery, restart_none_fails_at_the_first_failure)
 
 Test(recovery, restart_none_fails_at_a_kill_too)
 {
-    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms --restart none");
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms --restart none "
+                                    "--takeover off");
     await_output(&s, 100);
     cr_assert_eq(weir(&s, "kill @ count"), 0, "%s", s.err);
     cr_assert_eq(end_of(&s, job), FAILED, "%s", s.err);
@@ -155,18 +156,20 @@ Test(recovery, a_key_function_that_yields_nothing_fails_with_words)
     cr_assert_eq(output_count(s.output), 0);
 }
 
-Test(recovery, each_task_may_be_killed_by_the_command_and_the_output_is_exact)
+/* `event`: what the kill of a task leads to, with these options. */
+static void kill_each(const char *options, const char *event)
 {
     static const char *const names[] = {"numbers", "count/0", "count/1", "write", "coordinator", "count"};
-    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --set p=2 --no-chain --checkpoint-interval 10ms");
-    size_t recoveries = 0;
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --set p=2 --no-chain --checkpoint-interval 10ms %s",
+                                    options);
     await_output(&s, 100);
     for (unsigned i = 0; i < 6; i++) {
+        size_t before = event_count(&s, event);
         cr_assert_eq(weir(&s, "kill @ %s", names[i]), 0, "%s: %s", names[i], s.err);
         if (strcmp(names[i], "coordinator") == 0)
             await_events(&s, "coordinator_started", 2);
         else
-            await_events(&s, "recovery_finished", ++recoveries);
+            await_events(&s, event, before + 1);
         await_output(&s, output_count(s.output) + 100);
     }
     stop_job(&s, job);
@@ -174,6 +177,50 @@ Test(recovery, each_task_may_be_killed_by_the_command_and_the_output_is_exact)
     for (uint64_t i = 0; i < got.count; i++)
         lines_add(&expected, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, i % 17, i / 17 + 1, i);
     assert_same_lines(&expected, got);
+}
+
+Test(recovery, each_task_may_be_killed_by_the_command_and_the_output_is_exact)
+{
+    kill_each("", "takeover");
+    cr_assert_eq(event_count(&s, "recovery_started"), 0, "no task had to go back");
+    cr_assert_eq(event_count(&s, "checkpoint_aborted"), 0, "checkpoints in progress go on");
+}
+
+Test(recovery, so_it_is_where_the_job_goes_back_to_its_checkpoint)
+{
+    kill_each("--takeover off", "recovery_finished");
+    cr_assert_eq(event_count(&s, "takeover"), 0);
+}
+
+Test(recovery, a_takeover_is_no_restart)
+{
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms --restart none");
+    await_output(&s, 100);
+    for (unsigned i = 1; i <= 6; i++) {
+        cr_assert_eq(weir(&s, "kill @ count"), 0, "%s", s.err);
+        await_events(&s, "takeover", i);
+    }
+    json_t *status = job_status(&s);
+    cr_assert_eq(json_integer_value(json_object_get(status, "restarts")), 0);
+    json_t *task, *tasks = json_object_get(status, "tasks");
+    size_t index, takeovers = 0;
+    json_array_foreach(tasks, index, task) takeovers += (size_t)json_integer_value(json_object_get(task, "takeovers"));
+    json_decref(status);
+    cr_assert_eq(takeovers, 6);
+    stop_job(&s, job);
+    cr_assert_eq(event_count(&s, "recovery_started"), 0);
+}
+
+Test(recovery, a_sink_without_resume_sends_the_job_back)
+{
+    struct process *job = start_job(&s, "--set shape=slow --set count=0 --ring-size 64KiB --checkpoint-interval 10ms");
+    await_events(&s, "checkpoint_completed", 1);
+    cr_assert_eq(weir(&s, "kill @ slow"), 0, "%s", s.err);
+    await_events(&s, "recovery_finished", 1);
+    cr_assert_eq(event_count(&s, "takeover"), 0);
+    cr_assert_eq(weir(&s, "kill @ numbers"), 0, "%s", s.err);
+    await_events(&s, "takeover", 1);
+    stop_job(&s, job);
 }
 
 Test(recovery, a_coordinator_that_is_killed_does_not_stop_the_data)

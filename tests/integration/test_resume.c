@@ -147,22 +147,27 @@ Test(resume, timers_fire_once_across_restarts)
     assert_same_lines(&expected, output_lines(s.output));
 }
 
-Test(resume, timers_fire_once_though_their_task_is_killed)
+/* `event`: what a kill leads to, with these options. */
+static void fire_and_kill(const char *options, const char *event)
 {
     struct lines expected = {0};
     for (unsigned key = 0; key < 200; key++)
         lines_add(&expected, "%u\t7\t1", key);
-    struct process *job = start_job(&s, "--set shape=timer --set count=1000 --set keys=200 --set hold=1 --set at=300 --checkpoint-interval 20ms");
+    struct process *job = start_job(&s, "--set shape=timer --set count=1000 --set keys=200 --set hold=1 --set at=300 --checkpoint-interval 20ms %s",
+                                    options);
     await_events(&s, "checkpoint_completed", 3);
     cr_assert_eq(weir(&s, "kill @ timer"), 0, "%s", s.err);
-    await_events(&s, "recovery_finished", 1);
+    await_events(&s, event, 1);
     await_output(&s, expected.count);
     cr_assert_eq(weir(&s, "kill @ timer"), 0, "%s", s.err);
-    await_events(&s, "recovery_finished", 2);
+    await_events(&s, event, 2);
     await_events(&s, "checkpoint_completed", event_count(&s, "checkpoint_completed") + 2);
     stop_job(&s, job);
     assert_same_lines(&expected, output_lines(s.output));
 }
+
+Test(resume, timers_fire_once_though_their_task_is_killed) { fire_and_kill("", "takeover"); }
+Test(resume, timers_fire_once_though_the_job_goes_back) { fire_and_kill("--takeover off", "recovery_finished"); }
 
 /* ---- refusals ---- */
 

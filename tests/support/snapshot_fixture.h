@@ -6,25 +6,15 @@
 #define WEIR_TESTS_SNAPSHOT_FIXTURE_H
 
 #include "snapshot/checkpoint.h"
+#include "support/scratch.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static inline int fixture_remove_entry(const char *path, const struct stat *info, int kind, struct FTW *ftw)
-{
-    (void)info;
-    (void)kind;
-    (void)ftw;
-    return remove(path);
-}
-
-static inline void fixture_remove_tree(const char *path) { nftw(path, fixture_remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
 
 /* IO_PWRITE instead of IO_URING on a machine where that is refused: the tests run there as well. */
 static inline enum io_mode fixture_mode(enum io_mode mode)
@@ -41,13 +31,6 @@ static inline void fixture_need_kill_points(void (*tear_down)(void))
     tear_down();
     cr_skip_test("built without WEIR_KILL_POINTS");
 #endif
-}
-
-/* A new empty directory; path has room for 64 bytes. */
-static inline void fixture_make_path(char path[64])
-{
-    strcpy(path, "/tmp/weir-snapshot-XXXXXX");
-    cr_assert_not_null(mkdtemp(path));
 }
 
 static inline struct checkpoint_dir fixture_open(const struct io *io, const char *path)

@@ -1,4 +1,5 @@
 #include "support/io_fault.h"
+#include "support/scratch.h"
 
 #include "snapshot/block_io.h"
 
@@ -13,10 +14,7 @@ static int fd;
 
 static void set_up(void)
 {
-    char path[] = "/tmp/weir-block-io-XXXXXX";
-    fd = mkstemp(path);
-    cr_assert_geq(fd, 0);
-    unlink(path);
+    fd = scratch_file();
     io_fault_init(&fault);
 }
 

@@ -4,14 +4,14 @@
 #include <errno.h>
 #include <xxhash.h>
 
-static char path[64];
+static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
 
 static void set_up(void)
 {
-    fixture_make_path(path);
+    scratch_make("snapshot", path);
     io_fault_init(&fault);
     dir = fixture_open(&fault.io, path);
 }
@@ -19,7 +19,7 @@ static void set_up(void)
 static void tear_down(void)
 {
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(checkpoint, .init = set_up, .fini = tear_down);
@@ -110,7 +110,7 @@ Test(checkpoint, the_newest_complete_one_is_found_and_the_damaged_are_told)
     cr_expect_eq(skips.count, 0);
     flip("manifest-00000000000000000004", 3);
     cr_assert_eq(
-        truncate(strcat(strcpy((char[128]){0}, path), "/snapshots/00000000000000000003-words-0-g3-a1.snap"), 4096), 0);
+        truncate(strcat(strcpy((char[SCRATCH_PATH_BYTES + 128]){0}, path), "/snapshots/00000000000000000003-words-0-g3-a1.snap"), 4096), 0);
     cr_assert_eq(newest(UINT64_MAX, &skips, &id), WEIR_OK);
     cr_expect_eq(id, 2);
     cr_expect_eq(skips.count, 2);

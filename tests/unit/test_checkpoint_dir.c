@@ -108,9 +108,9 @@ Test(checkpoint_dir, the_alphabet_of_names_is_strict)
 
 Test(checkpoint_dir, a_directory_is_made_once_and_private)
 {
-    char path[64];
-    fixture_make_path(path);
-    char inner[128];
+    char path[SCRATCH_PATH_BYTES];
+    scratch_make("snapshot", path);
+    char inner[SCRATCH_PATH_BYTES + 128];
     snprintf(inner, sizeof inner, "%s/job", path);
     struct checkpoint_dir dir;
     cr_expect_eq(checkpoint_dir_open(io_system(), inner, false, &dir, &err), WEIR_ENOENT);
@@ -123,13 +123,13 @@ Test(checkpoint_dir, a_directory_is_made_once_and_private)
     checkpoint_dir_close(&dir);
     cr_expect_eq(checkpoint_dir_open(io_system(), inner, false, &dir, &err), WEIR_OK, "%s", err.text);
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 Test(checkpoint_dir, a_failure_of_any_call_of_open_leaks_nothing)
 {
-    char path[64];
-    fixture_make_path(path);
+    char path[SCRATCH_PATH_BYTES];
+    scratch_make("snapshot", path);
     struct io_fault fault;
     io_fault_init(&fault);
     for (unsigned call = 1;; call++) {
@@ -144,19 +144,19 @@ Test(checkpoint_dir, a_failure_of_any_call_of_open_leaks_nothing)
         if (!fault.failed)
             break;
     }
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 Test(checkpoint_dir, snapshots_that_is_a_link_is_refused)
 {
-    char path[64];
-    fixture_make_path(path);
+    char path[SCRATCH_PATH_BYTES];
+    scratch_make("snapshot", path);
     int fd = open(path, O_DIRECTORY);
     cr_assert_eq(symlinkat("/tmp", fd, "snapshots"), 0);
     close(fd);
     struct checkpoint_dir dir;
     cr_expect_lt(checkpoint_dir_open(io_system(), path, true, &dir, &err), 0);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 static int count_entry(void *self, const char *name, struct weir_error *e)
@@ -169,8 +169,8 @@ static int count_entry(void *self, const char *name, struct weir_error *e)
 
 Test(checkpoint_dir, a_scan_sees_every_entry_once_each_time)
 {
-    char path[64];
-    fixture_make_path(path);
+    char path[SCRATCH_PATH_BYTES];
+    scratch_make("snapshot", path);
     struct checkpoint_dir dir = fixture_open(io_system(), path);
     for (int i = 0; i < 1000; i++) {
         char name[64];
@@ -183,5 +183,5 @@ Test(checkpoint_dir, a_scan_sees_every_entry_once_each_time)
         cr_expect_eq(count, 1000);
     }
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }

@@ -280,6 +280,75 @@ Test(chunk, reset_empties_a_region_and_keeps_its_memory)
     chunk_region_destroy(&region);
 }
 
+/* ---- batches that can be undone: tests/unit/test_state_undo.c has the rest ---- */
+
+static struct chunk_region make_undoable_region(uint32_t chunks)
+{
+    struct chunk_region region = make_region();
+    cr_assert_eq(chunk_undo_create(&region, "test", 1 << 20, NULL), WEIR_OK);
+    chunk_region_reset(&region);
+    chunk_batch_begin(&region, 1);
+    fill(&region, chunks);
+    chunk_batch_end(&region);
+    chunk_batch_begin(&region, 2);
+    return region;
+}
+
+Test(chunk, what_a_batch_frees_is_not_used_again_before_it_is_committed)
+{
+    struct chunk_region region = make_undoable_region(60);
+    struct chunk_marks marks = region.header->marks;
+    uint64_t undone_bytes = 0;
+    for (uint32_t i = 50; i < 60; i++)
+        chunk_free(&region, i);
+    for (uint32_t i = 0; i < 10; i++) {
+        cr_assert_eq(chunk_reserve(&region, 1, NULL), WEIR_OK);
+        uint32_t logical = chunk_alloc(&region);
+        cr_assert_geq(logical, 50, "ids are used again at once");
+        memset(state_touch(&region, state_pos(logical, 0), CHUNK_BYTES), 0xee, CHUNK_BYTES);
+    }
+    cr_assert_eq(chunk_batch_undo(&region, &marks, 1, &undone_bytes, NULL), WEIR_OK);
+    cr_assert_gt(undone_bytes, 0);
+    for (uint32_t i = 0; i < 60; i++)
+        cr_assert_eq(get_byte(&region, i), i + 1, "chunk %u", i);
+    for (uint32_t i = 50; i < 60; i++)
+        chunk_free(&region, i);
+    uint64_t available = chunk_available(&region);
+    chunk_batch_end(&region);
+    cr_assert_eq(chunk_available(&region), available + 10);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, after_half_a_cut_all_chunks_count_as_written)
+{
+    struct chunk_region region = make_undoable_region(10);
+    struct chunk_marks marks = region.header->marks;
+    uint64_t undone_bytes = 0;
+    region.header->cutting = 1; /* as a task leaves it that is killed in chunk_cut() */
+    for (uint32_t i = 0; i < 5; i++)
+        region.table[i] &= ~CHUNK_WRITTEN;
+    cr_assert_eq(chunk_batch_undo(&region, &marks, 1, &undone_bytes, NULL), WEIR_OK);
+    cr_assert_null(chunk_cut_live(&region));
+    chunk_cut(&region, 1);
+    cr_assert_eq(chunk_cut_live(&region)->written_count, 10);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, marks_that_contradict_the_region_are_refused)
+{
+    struct chunk_region region = make_undoable_region(10);
+    struct chunk_marks good = region.header->marks;
+    uint64_t undone_bytes = 0;
+    struct chunk_marks bad[] = {good, good, good, good};
+    bad[0].free_head = good.release_pos + 1;
+    bad[1].physical_mark = region.header->physical_backed + 1;
+    bad[2].logical_mark = region.header->logical_backed + 1;
+    bad[3].retire_tail = good.retire_tail + region.header->fifo_mask + 1;
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(chunk_batch_undo(&region, &bad[i], 1, &undone_bytes, NULL), WEIR_ECORRUPT, "%d", i);
+    chunk_region_destroy(&region);
+}
+
 Test(chunk, a_second_mapping_sees_the_same_state_elsewhere)
 {
     struct chunk_region region = make_region();

@@ -1,4 +1,5 @@
 #include "engine/event_log.h"
+#include "support/scratch.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -10,15 +11,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char directory[64];
+static char directory[SCRATCH_PATH_BYTES];
 static int directory_fd;
 static struct event_log events;
 static struct weir_error failure;
 
 static void setup(void)
 {
-    snprintf(directory, sizeof directory, "/tmp/weir-event-log-XXXXXX");
-    cr_assert_not_null(mkdtemp(directory));
+    scratch_make("event-log", directory);
     directory_fd = open(directory, O_RDONLY | O_DIRECTORY);
     cr_assert_eq(event_log_open(&events, directory_fd, &failure), WEIR_OK, "%s", failure.text);
 }
@@ -26,13 +26,8 @@ static void setup(void)
 static void teardown(void)
 {
     event_log_close(&events);
-    DIR *entries = opendir(directory);
-    struct dirent *entry;
-    while ((entry = readdir(entries)) != NULL)
-        unlinkat(directory_fd, entry->d_name, 0);
-    closedir(entries);
     close(directory_fd);
-    rmdir(directory);
+    scratch_remove(directory);
 }
 
 TestSuite(event_log, .init = setup, .fini = teardown);
@@ -303,7 +298,7 @@ Test(event_log, what_is_no_regular_file_is_refused)
     cr_assert_eq(mkfifoat(directory_fd, "events.jsonl", 0600), 0);
     cr_assert_eq(event_log_open(&other, directory_fd, &failure), WEIR_EINVAL);
     unlinkat(directory_fd, "events.jsonl", 0);
-    cr_assert_eq(symlinkat("/tmp/weir-somewhere-else", directory_fd, "events.jsonl"), 0);
+    cr_assert_eq(symlinkat("somewhere-else", directory_fd, "events.jsonl"), 0);
     cr_assert_neq(event_log_open(&other, directory_fd, &failure), WEIR_OK, "a link would lead out of the directory");
 }
 

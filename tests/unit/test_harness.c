@@ -445,4 +445,176 @@ Test(harness, a_key_function_may_use_its_scratch_and_must_yield_a_key)
     weir_harness_free(h);
 }
 
+/* ---- many records at once ---- */
+
+enum { SEEN_COUNT, SEEN_NAME };
+static const struct weir_state seen_states[] = {
+    [SEEN_COUNT] = {"count", WEIR_VALUE, WEIR_PER_KEY, 8, 0},
+    [SEEN_NAME] = {"name", WEIR_VALUE, WEIR_PER_KEY, 0, 0},
+};
+
+struct seen {
+    uint64_t key, count;
+};
+
+/* Counts and emits {key, how many so far} for all of them, as a batch. */
+static int count_all(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    void *counts[WEIR_BATCH_RECORDS_MAX];
+    struct seen seen[WEIR_BATCH_RECORDS_MAX];
+    int code = weir_values(ctx, SEEN_COUNT, records, count, counts);
+    if (code < 0)
+        return code;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&seen[i].key, records[i].data, sizeof seen[i].key);
+        seen[i].count = ++*(uint64_t *)counts[i];
+    }
+    return weir_emit_batch(ctx, 0, seen, sizeof seen[0], count);
+}
+
+/* What else may be done with a batch, as the record says. */
+static int on_seen(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    const struct order *order = records->data;
+    static char large[WEIR_RECORD_BYTES_MAX + 1];
+    void *values[WEIR_BATCH_RECORDS_MAX];
+    const uint64_t *value;
+    switch (order->what) {
+    case 'm': return weir_values(ctx, SEEN_COUNT, records, WEIR_BATCH_RECORDS_MAX + 1, values);
+    case 'N': return weir_values(ctx, SEEN_NAME, records, count, values);
+    case 'W': return weir_values(ctx, 9, records, count, values);
+    case '0': return weir_values(ctx, SEEN_COUNT, NULL, 0, NULL);
+    case 'k': /* no key is current behind it */
+        if (weir_values(ctx, SEEN_COUNT, records, count, values) < 0 || weir_key(ctx, NULL) != NULL)
+            return weir_fail(ctx, "a key is left");
+        return weir_value(ctx, SEEN_COUNT) != NULL ? weir_fail(ctx, "of which key?") : fail_of(ctx);
+    case 'K': /* but can be made so */
+        if (weir_values(ctx, SEEN_COUNT, records, count, values) < 0 || weir_select_key(ctx, records) < 0)
+            return fail_of(ctx);
+        value = weir_value(ctx, SEEN_COUNT);
+        return value == values[0] ? WEIR_OK : weir_fail(ctx, "another value");
+    case 'p': return weir_emit_batch(ctx, 2, "xy", 1, 2);
+    case 'P': return weir_emit_batch(ctx, 1, "abcdef", 2, 3);
+    case 'n': return weir_emit_batch(ctx, 1, "", 0, 3);
+    case 'z': return weir_emit_batch(ctx, 1, NULL, 8, 0);
+    case 'L': return weir_emit_batch(ctx, 1, large, sizeof large, 1);
+    case 'r': /* a reservation is dropped by it, as by any other emit */
+        if (weir_reserve(ctx, 0, 8) == NULL || weir_emit_batch(ctx, 1, "q", 1, 1) < 0)
+            return fail_of(ctx);
+        return weir_emit_reserved(ctx, 8);
+    default: return count_all(ctx, records, count);
+    }
+}
+
+static const struct weir_operator seen_op = {
+    .type = "seen", .states = seen_states, .state_count = 2, .output_count = 2, .on_batch = on_seen};
+/* The same of one state, which is kept in another way. */
+static const struct weir_operator seen_one_op = {
+    .type = "seen", .states = seen_states, .state_count = 1, .output_count = 2, .on_batch = on_seen};
+
+static const struct weir_operator *const seen_ops[] = {&seen_op, &seen_one_op};
+
+static void assert_seen(struct weir_harness *h, uint64_t key, uint64_t count)
+{
+    struct seen seen = {0};
+    do_it(h, key, ' ', "");
+    struct weir_bytes last = weir_harness_output(h, 0, weir_harness_output_count(h, 0) - 1);
+    cr_assert_eq(last.size_bytes, sizeof seen);
+    memcpy(&seen, last.data, sizeof seen);
+    cr_assert(seen.key == key && seen.count == count, "key %llu: %llu, not %llu", (unsigned long long)seen.key,
+              (unsigned long long)seen.count, (unsigned long long)count);
+}
+
+Test(harness, values_of_a_batch_belong_to_the_keys_of_its_records)
+{
+    for (size_t i = 0; i < 2; i++) {
+        const struct weir_operator *seen = seen_ops[i];
+        for (int by_function = 0; by_function < 2; by_function++) {
+            struct weir_harness *h = weir_harness_new(seen, NULL);
+            cr_assert_eq(by_function ? weir_harness_key_by_fn(h, key_of_text) : weir_harness_key_by(h, 0, 8), WEIR_OK);
+            for (uint64_t round = 1; round <= 3; round++)
+                for (uint64_t key = 0; key < 100; key++)
+                    assert_seen(h, key, round);
+            weir_harness_free(h);
+        }
+    }
+}
+
+Test(harness, values_of_a_batch_are_as_of_the_snapshot_after_a_restore)
+{
+    for (size_t i = 0; i < 2; i++) {
+        const struct weir_operator *seen = seen_ops[i];
+        struct weir_harness *h = weir_harness_new(seen, NULL);
+        void *bytes;
+        size_t size_bytes;
+        cr_assert_eq(weir_harness_key_by(h, 0, 8), WEIR_OK);
+        for (uint64_t key = 0; key < 50; key++)
+            assert_seen(h, key, 1);
+        cr_assert_eq(weir_harness_snapshot(h, &bytes, &size_bytes), WEIR_OK, "%s", weir_harness_error(h)->text);
+        for (uint64_t key = 0; key < 100; key++)
+            assert_seen(h, key, key < 50 ? 2 : 1);
+        cr_assert_eq(weir_harness_restore(h, bytes, size_bytes), WEIR_OK, "%s", weir_harness_error(h)->text);
+        for (uint64_t key = 0; key < 100; key++)
+            assert_seen(h, key, key < 50 ? 2 : 1);
+        free(bytes);
+        weir_harness_free(h);
+    }
+}
+
+/* What the operator gets to hear of an order of this kind. */
+static void assert_refused(const struct weir_operator *seen, bool keyed, char what, int expected, const char *word)
+{
+    struct weir_harness *h = weir_harness_new(seen, NULL);
+    cr_assert(!keyed || weir_harness_key_by(h, 0, 8) == WEIR_OK);
+    int code = feed(h, 1, what, "");
+    cr_assert_eq(code, expected, "'%c': %d, not %d", what, code, expected);
+    cr_assert(expected == WEIR_OK || strstr(weir_harness_error(h)->text, word) != NULL, "'%c': no '%s' in '%s'", what, word,
+              weir_harness_error(h)->text);
+    weir_harness_free(h);
+}
+
+Test(harness, wrong_uses_of_a_batch_are_refused_with_words)
+{
+    assert_refused(&seen_op, true, 'N', WEIR_EINVAL, "name");
+    for (size_t i = 0; i < 2; i++) {
+        const struct weir_operator *seen = seen_ops[i];
+        assert_refused(seen, true, 'm', WEIR_EINVAL, "64");
+        assert_refused(seen, true, 'W', WEIR_EINVAL, "state 9");
+        assert_refused(seen, true, '0', WEIR_OK, "");
+        assert_refused(seen, true, 'k', WEIR_EINVAL, "no key is current");
+        assert_refused(seen, true, 'K', WEIR_OK, "");
+        assert_refused(seen, true, 'p', WEIR_EINVAL, "output 2");
+        assert_refused(seen, true, 'L', WEIR_ELIMIT, "1048577");
+        assert_refused(seen, true, 'r', WEIR_EINVAL, "without weir_reserve()");
+    }
+}
+
+static const struct weir_operator not_keyed_op = {.type = "seen", .output_count = 2, .on_batch = on_seen};
+
+Test(harness, values_of_a_batch_need_a_keyed_input)
+{
+    assert_refused(&not_keyed_op, false, ' ', WEIR_EINVAL, "not keyed");
+    assert_refused(&not_keyed_op, false, '0', WEIR_EINVAL, "not keyed");
+    assert_refused(&not_keyed_op, true, ' ', WEIR_EINVAL, "state 0"); /* keyed, but without a state */
+}
+
+Test(harness, a_batch_of_output_is_as_many_records)
+{
+    static const char *const expected[] = {"ab", "cd", "ef"};
+    struct weir_harness *h = weir_harness_new(&not_keyed_op, NULL);
+    do_it(h, 1, 'P', "");
+    cr_assert_eq(weir_harness_output_count(h, 1), 3u);
+    for (size_t i = 0; i < 3; i++) {
+        struct weir_bytes record = weir_harness_output(h, 1, i);
+        cr_assert(record.size_bytes == 2 && memcmp(record.data, expected[i], 2) == 0);
+    }
+    do_it(h, 1, 'z', "");
+    cr_assert_eq(weir_harness_output_count(h, 1), 3u, "none at all is nothing");
+    do_it(h, 1, 'n', "");
+    cr_assert_eq(weir_harness_output_count(h, 1), 6u, "records may be empty");
+    cr_assert_eq(weir_harness_output(h, 1, 5).size_bytes, 0u);
+    cr_assert_eq(weir_harness_output_count(h, 0), 0u);
+    weir_harness_free(h);
+}
+
 Test(harness, freeing_nothing_is_nothing) { weir_harness_free(NULL); }

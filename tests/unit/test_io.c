@@ -1,4 +1,5 @@
 #include "support/io_fault.h"
+#include "support/scratch.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -42,9 +43,7 @@ Test(io, full_reads_and_writes_continue_short_ones_and_end_with_the_file)
     io_fault_init(&fault);
     fault.part_bytes_max = 7;
     fault.interrupt_every = 3;
-    char path[] = "/tmp/weir-io-XXXXXX";
-    int fd = mkstemp(path);
-    unlink(path);
+    int fd = scratch_file();
     char data[100];
     char back[200] = {0};
     for (int i = 0; i < 100; i++)
@@ -60,8 +59,8 @@ Test(io, full_reads_and_writes_continue_short_ones_and_end_with_the_file)
 
 Test(io, a_rename_never_replaces_and_an_open_follows_no_link)
 {
-    char path[] = "/tmp/weir-io-XXXXXX";
-    cr_assert_not_null(mkdtemp(path));
+    char path[SCRATCH_PATH_BYTES];
+    scratch_make("io", path);
     const struct io *io = io_system();
     int dir_fd = open(path, O_DIRECTORY);
     close(io->openat(NULL, dir_fd, "a", O_CREAT | O_WRONLY, 0600));

@@ -6,7 +6,7 @@
 
 #include <sys/wait.h>
 
-static char path[64];
+static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
@@ -14,7 +14,7 @@ static struct power_disk disk;
 
 static void set_up(void)
 {
-    fixture_make_path(path);
+    scratch_make("snapshot", path);
     io_fault_init(&fault);
     dir = fixture_open(&fault.io, path);
 }
@@ -23,7 +23,7 @@ static void tear_down(void)
 {
     umount2(disk.path, MNT_DETACH); /* after a failed assertion only */
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(manifest_file, .init = set_up, .fini = tear_down);

@@ -83,7 +83,29 @@ Test(overflow, when_it_is_full_it_says_what_to_raise_and_keeps_what_it_has)
         assert_front(&queue, n, 60000);
         overflow_pop(&queue);
     }
-    cr_assert_eq(push(&queue, 1, 60000, &err), WEIR_OK, "empty again, it begins at the front");
+    cr_assert_eq(push(&queue, 1, 60000, &err), WEIR_ELIMIT, "whoever takes over may need what was there");
+    overflow_settle(&queue);
+    cr_assert_eq(push(&queue, 1, 60000, &err), WEIR_OK, "empty at the end of a batch, it begins at the front");
+    drop(&queue);
+}
+
+Test(overflow, what_a_batch_takes_out_and_adds_can_be_undone_by_the_positions)
+{
+    struct overflow queue = make();
+    for (unsigned n = 0; n < 10; n++)
+        cr_assert_eq(push(&queue, n, 100, NULL), WEIR_OK);
+    struct overflow committed = queue;
+    for (unsigned n = 0; n < 10; n++)
+        overflow_pop(&queue);
+    for (unsigned n = 0; n < 10; n++)
+        cr_assert_eq(push(&queue, 77, 100, NULL), WEIR_OK);
+    queue.read_pos = committed.read_pos;
+    queue.write_pos = committed.write_pos;
+    for (unsigned n = 0; n < 10; n++) {
+        assert_front(&queue, n, 100);
+        overflow_pop(&queue);
+    }
+    cr_assert(overflow_is_empty(&queue));
     drop(&queue);
 }
 

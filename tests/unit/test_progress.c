@@ -34,6 +34,13 @@ Test(progress, failures_and_recoveries_are_shown_when_there_are_some)
     cr_assert_not_null(strstr(text, ", recoveries 3"));
 }
 
+Test(progress, a_narrow_terminal_still_shows_rate_lag_and_checkpoints)
+{
+    char text[512];
+    progress_format("orders", &running, 80, text, sizeof text);
+    cr_assert_str_eq(text, "orders: running 4.50 s, in 1.23 M (250 k/s), lag 12, checkpoints 4");
+}
+
 Test(progress, the_line_never_fills_the_terminal)
 {
     char text[512];

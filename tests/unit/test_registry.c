@@ -1,6 +1,7 @@
 #include "engine/registry.h"
 
 #include "engine/control.h"
+#include "support/scratch.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -11,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char root[64], runtime[80], first[80], second[80];
+static char root[SCRATCH_PATH_BYTES], runtime[SCRATCH_PATH_BYTES + 16], first[SCRATCH_PATH_BYTES + 16], second[SCRATCH_PATH_BYTES + 16];
 static struct weir_error failure;
 
 static int listen_in(const char *directory)
@@ -24,8 +25,7 @@ static int listen_in(const char *directory)
 
 static void setup(void)
 {
-    snprintf(root, sizeof root, "/tmp/weir-registry-XXXXXX");
-    cr_assert_not_null(mkdtemp(root));
+    scratch_make("registry", root);
     snprintf(runtime, sizeof runtime, "%s/runtime", root);
     snprintf(first, sizeof first, "%s/first", root);
     snprintf(second, sizeof second, "%s/second", root);
@@ -34,23 +34,7 @@ static void setup(void)
     setenv("WEIR_RUNTIME_DIR", runtime, 1);
 }
 
-static void remove_all(const char *path)
-{
-    DIR *directory = opendir(path);
-    struct dirent *entry;
-    while (directory != NULL && (entry = readdir(directory)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            char below[400];
-            snprintf(below, sizeof below, "%s/%s", path, entry->d_name);
-            if (unlink(below) != 0)
-                remove_all(below);
-        }
-    if (directory != NULL)
-        closedir(directory);
-    rmdir(path);
-}
-
-static void teardown(void) { remove_all(root); }
+static void teardown(void) { scratch_remove(root); }
 
 TestSuite(registry, .init = setup, .fini = teardown);
 
@@ -74,7 +58,7 @@ Test(registry, its_directory_is_for_its_owner_alone)
 
 Test(registry, a_job_that_no_longer_runs_is_forgotten)
 {
-    char path[200];
+    char path[2 * SCRATCH_PATH_BYTES];
     struct registry_entry entry;
     struct stat status;
     cr_assert_eq(registry_add("orders", first, NULL, &failure), WEIR_OK);
@@ -165,7 +149,7 @@ Test(registry, a_directory_that_others_may_write_to_is_refused)
 
 Test(registry, junk_in_it_is_ignored)
 {
-    char path[200];
+    char path[2 * SCRATCH_PATH_BYTES];
     struct registry_entry *entries = NULL;
     size_t count = 99;
     mkdir(runtime, 0700);

@@ -1,14 +1,14 @@
 #include "support/io_fault.h"
 #include "support/snapshot_fixture.h"
 
-static char path[64];
+static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
 
 static void set_up(void)
 {
-    fixture_make_path(path);
+    scratch_make("snapshot", path);
     io_fault_init(&fault);
     dir = fixture_open(&fault.io, path);
 }
@@ -16,7 +16,7 @@ static void set_up(void)
 static void tear_down(void)
 {
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(retention, .init = set_up, .fini = tear_down);

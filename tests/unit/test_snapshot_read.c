@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <xxhash.h>
 
-static char path[64];
+static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
@@ -31,7 +31,7 @@ static int read_file(enum io_mode mode)
 
 static void set_up(void)
 {
-    fixture_make_path(path);
+    scratch_make("snapshot", path);
     io_fault_init(&fault);
     dir = fixture_open(&fault.io, path);
 }
@@ -39,7 +39,7 @@ static void set_up(void)
 static void tear_down(void)
 {
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(snapshot_read, .init = set_up, .fini = tear_down);
@@ -89,7 +89,7 @@ Test(snapshot_read, a_truncation_to_any_length_is_detected)
     size_t size_bytes;
     unsigned char *file = fixture_slurp(path, NAME, &size_bytes);
     for (size_t length = size_bytes; length-- > 0;) {
-        cr_assert_eq(truncate(strcat(strcpy((char[128]){0}, path), "/" NAME), (off_t)length), 0);
+        cr_assert_eq(truncate(strcat(strcpy((char[SCRATCH_PATH_BYTES + 128]){0}, path), "/" NAME), (off_t)length), 0);
         expect_refusal("a truncation", length);
     }
     fixture_spit(path, NAME, file, size_bytes);
@@ -102,7 +102,7 @@ Test(snapshot_read, a_truncation_is_detected_whatever_the_manifest_says)
 {
     write_file(2);
     for (size_t length = written.file.size_bytes; length-- > 0;) {
-        cr_assert_eq(truncate(strcat(strcpy((char[128]){0}, path), "/" NAME), (off_t)length), 0);
+        cr_assert_eq(truncate(strcat(strcpy((char[SCRATCH_PATH_BYTES + 128]){0}, path), "/" NAME), (off_t)length), 0);
         written.file.size_bytes = length;
         expect_refusal("a truncation", length);
     }

@@ -7,14 +7,14 @@
 #include <sys/wait.h>
 #include <xxhash.h>
 
-static char path[64];
+static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
 
 static void set_up(void)
 {
-    fixture_make_path(path);
+    scratch_make("snapshot", path);
     io_fault_init(&fault);
     dir = fixture_open(&fault.io, path);
 }
@@ -22,7 +22,7 @@ static void set_up(void)
 static void tear_down(void)
 {
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(snapshot_write, .init = set_up, .fini = tear_down);
@@ -409,7 +409,7 @@ Test(snapshot_write, wrong_options_are_refused)
 /* F13: a real full disk, and room again. */
 Test(snapshot_write, a_full_disk_fails_the_attempt_and_the_next_one_succeeds)
 {
-    char disk[128];
+    char disk[SCRATCH_PATH_BYTES + 128];
     snprintf(disk, sizeof disk, "%s/disk", path);
     cr_assert_eq(mkdir(disk, 0700), 0);
     if (mount("none", disk, "tmpfs", 0, "size=2m") != 0) {

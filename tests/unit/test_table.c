@@ -231,6 +231,140 @@ Test(table, prefetching_changes_nothing)
     chunk_region_destroy(&f.region);
 }
 
+/* ------------------------------------------------------------------------------------------------ many at once -- */
+
+/* Key number `key` in key_bytes bytes; the first is all zeros, as an empty slot is. */
+static struct weir_bytes key_of(uint64_t key, uint32_t key_bytes, unsigned char *bytes)
+{
+    memset(bytes, key == 0 ? 0 : (int)(key % 251), key_bytes);
+    memcpy(bytes, &key, key_bytes < 8 ? key_bytes : 8);
+    return (struct weir_bytes){bytes, key_bytes};
+}
+
+#define MANY_MAX 130
+
+/* `count` keys as table_find_many() and table_find() see them; returns how many are not there. */
+static size_t check_many(const struct fixture *f, const uint64_t *numbers, size_t count)
+{
+    static unsigned char bytes[MANY_MAX][64];
+    struct weir_bytes keys[MANY_MAX];
+    uint64_t hashes[MANY_MAX], pos[MANY_MAX + 1];
+    size_t missing = 0;
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = key_of(numbers[i], f->table.key_bytes, bytes[i]);
+        hashes[i] = key_hash(keys[i].data, keys[i].size_bytes);
+        pos[i] = UINT64_MAX;
+    }
+    pos[count] = UINT64_MAX;
+    cr_assert_leq(count, (size_t)MANY_MAX);
+    size_t said = table_find_many(&f->table, hashes, keys, count, pos);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t expected = 0;
+        bool there = table_find(&f->table, hashes[i], keys[i].data, &expected);
+        missing += !there;
+        cr_assert_eq(pos[i], there ? expected : 0, "key %llu", (unsigned long long)numbers[i]);
+        cr_assert(!there || memcmp(state_read(&f->region, pos[i]), keys[i].data, keys[i].size_bytes) == 0);
+    }
+    cr_assert_eq(said, missing);
+    cr_assert_eq(pos[count], UINT64_MAX, "nothing is written behind the results");
+    return missing;
+}
+
+static void insert_number(struct fixture *f, uint64_t number)
+{
+    unsigned char bytes[64];
+    uint64_t pos = 0;
+    struct weir_bytes key = key_of(number, f->table.key_bytes, bytes);
+    cr_assert_eq(table_insert(&f->table, key_hash(bytes, key.size_bytes), bytes, &pos, NULL), WEIR_OK);
+}
+
+/* Every second number is there; batches of all sizes around the group that is looked for together, with repetitions. */
+static void check_many_against_find(uint32_t key_bytes, uint32_t row_bytes, uint64_t key_count)
+{
+    static const size_t counts[] = {0, 1, 2, 15, 16, 17, 31, 32, 48, 63, 64, 65, MANY_MAX};
+    struct fixture f;
+    uint64_t random = row_bytes;
+    size_t missing = 0, asked = 0;
+    set_up(&f, key_bytes, row_bytes, KEY_RANGE_ALL);
+    for (uint64_t number = 0; number < key_count; number += 2) {
+        uint64_t numbers[MANY_MAX];
+        size_t count = counts[model_random(&random) % (sizeof counts / sizeof counts[0])];
+        for (size_t i = 0; i < count; i++)
+            numbers[i] = i % 7 == 6 ? numbers[i - 1] : model_random(&random) % (number + 4);
+        missing += check_many(&f, numbers, count); /* the first time of an empty table */
+        asked += count;
+        insert_number(&f, number);
+    }
+    cr_assert(missing > asked / 3 && missing < asked * 2 / 3, "%zu of %zu", missing, asked);
+    chunk_region_destroy(&f.region);
+}
+
+Test(table, many_keys_of_8_bytes_are_found_as_each_alone) { check_many_against_find(8, 16, 20000); }
+Test(table, many_keys_in_more_buckets_than_the_cache_holds_are_found_as_each_alone) { check_many_against_find(8, 104, 20000); }
+Test(table, many_keys_of_4_bytes_are_found_as_each_alone) { check_many_against_find(4, 16, 8000); }
+Test(table, many_keys_of_20_bytes_are_found_as_each_alone) { check_many_against_find(20, 32, 8000); }
+Test(table, many_keys_of_rows_of_half_a_chunk_are_found_as_each_alone) { check_many_against_find(8, TABLE_ROW_BYTES_MAX, 1000); }
+
+Test(table, an_empty_slot_is_not_the_key_of_zeros)
+{
+    for (uint64_t others = 0; others < 50000; others = others * 3 + 1) {
+        struct fixture f;
+        const uint64_t zeros[] = {0, 0, 1, 0};
+        set_up(&f, 8, 16, KEY_RANGE_ALL);
+        for (uint64_t number = 1; number <= others; number++)
+            insert_number(&f, number);
+        cr_assert_eq(check_many(&f, zeros, 4), others > 0 ? 3u : 4u);
+        insert_number(&f, 0);
+        cr_assert_eq(check_many(&f, zeros, 4), others > 0 ? 0u : 1u);
+        remove_key(&f, 0);
+        cr_assert_eq(check_many(&f, zeros, 4), others > 0 ? 3u : 4u);
+        chunk_region_destroy(&f.region);
+    }
+}
+
+/* The bytes of a key in a slot that is empty do not make it a row: a removal that was undone half-way may leave such. */
+Test(table, what_looks_like_a_key_in_an_empty_slot_is_none)
+{
+    struct fixture f;
+    const uint64_t numbers[] = {5, 6, 5};
+    set_up(&f, 8, 16, KEY_RANGE_ALL);
+    insert_number(&f, 5);
+    uint64_t key = 5, pos = 0;
+    unsigned char bytes[64];
+    key_of(5, 8, bytes);
+    cr_assert(table_find(&f.table, key_hash_8(bytes), bytes, &pos));
+    cr_assert_eq(memcmp(&key, bytes, 8), 0);
+    remove_key(&f, 5);
+    *row_value(&f, pos, 0) = 5;
+    cr_assert_eq(check_many(&f, numbers, 3), 3u);
+    chunk_region_destroy(&f.region);
+}
+
+/* Keys whose positions agree in 17 bits: their bucket may not go that deep, and gets overflow chunks. */
+Test(table, many_keys_of_a_bucket_with_overflow_chunks_are_found_as_each_alone)
+{
+    struct fixture f;
+    uint64_t near[1200], numbers[MANY_MAX];
+    size_t near_count = 0;
+    for (uint64_t number = 0; near_count < sizeof near / sizeof near[0]; number++) {
+        unsigned char bytes[64];
+        key_of(number, 8, bytes);
+        if (key_position(key_hash_8(bytes)) >> 15 == 0x1b7)
+            near[near_count++] = number;
+    }
+    set_up(&f, 8, 16, KEY_RANGE_ALL);
+    for (size_t i = 0; i < near_count; i += 2) /* the others stay away */
+        insert_number(&f, near[i]);
+    cr_assert_lt(f.table.bucket_count, 30u, "%u buckets: no overflow chunks", f.table.bucket_count);
+    cr_assert_gt(f.region.header->marks.logical_count, f.table.bucket_count + 3, "no overflow chunks");
+    for (size_t first = 0; first + MANY_MAX <= near_count; first += 16) {
+        for (size_t i = 0; i < MANY_MAX; i++)
+            numbers[i] = near[first + i];
+        cr_assert_eq(check_many(&f, numbers, MANY_MAX), MANY_MAX / 2u);
+    }
+    chunk_region_destroy(&f.region);
+}
+
 Test(table, another_shape_than_the_stored_one_is_refused)
 {
     struct fixture f;

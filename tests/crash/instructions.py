@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""SIGKILL behind every single instruction (F1b): of a batch with its state changes, of a commit, of a barrier with its cut, of a takeover.
+step_killer stops a task of a running job at a function by ptrace, steps it n instructions, and kills it; n grows until the function
+has returned. The short test takes every k-th n."""
+import os
+import subprocess
+
+from crash_run import EndedEarly, Failure, Job, with_longer_jobs
+from support import run_cases
+
+# function, task, kills of the short test, whether in the process that takes the task over
+PLACES = (
+    ("batch_commit", "track/0", 60, False),
+    ("batch_commit", "file/0", 30, False),
+    ("batch_commit", "sink/0", 30, False),
+    ("input_turn", "track/0", 60, False),
+    ("input_turn", "sink/0", 30, False),
+    ("barrier_take", "track/0", 40, False),
+    ("barrier_take", "sink/0", 40, False),
+    ("batch_recover", "track/0", 40, True),
+    ("batch_publish_again", "track/0", 20, True),
+    ("task_take_over_main", "sink/0", 40, True),
+)
+KILLS_LONG = 4000
+RATE = 12000
+
+
+def offsets(program):
+    """Functions of the program's file, and where they begin."""
+    table = subprocess.run(["nm", program], check=True, capture_output=True, text=True).stdout
+    rows = [line.split() for line in table.splitlines()]
+    return {row[2]: row[0] for row in rows if len(row) == 3 and row[1] in "tT"}
+
+
+def measure(setting, job, killer, place, step, kills):
+    """Kills, the last n, and whether the whole function was gone through."""
+    function, task = place[:2]
+    done = subprocess.run([killer, *(["--taker"] if place[3] else []), str(job.process.pid), task, offsets(setting.program)[function], "0", str(step), str(kills)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode == 2:
+        return None
+    if done.returncode != 0:
+        raise Failure(f"{done.stderr.strip()}; {job.describe()}")
+    count, last, how = done.stdout.split()
+    return int(count), int(last), how
+
+
+def sweep(setting, killer, place, options, random):
+    """The short test knows no length beforehand: it doubles the step until the function ends within its number of kills."""
+    def run(count):
+        wanted = KILLS_LONG if setting.long else place[2]
+        step, kills = (1, 0) if setting.long else (random.randrange(11, 60), 0)
+        with Job(setting, {"count": count, "rate": RATE, "seed": random.randrange(99)}, options) as job:
+            job.start()
+            job.wait_for(lambda: len(job.events("checkpoint_completed")) > 1, "two checkpoints")
+            while kills < wanted:
+                result = measure(setting, job, killer, place, step, wanted - kills)
+                if result is None:
+                    setting.count("not permitted to trace here")
+                    break
+                kills += result[0]
+                if result[2] == "ended":
+                    raise EndedEarly("the job ended before all kills")
+                if setting.long and result[2] == "whole":
+                    break
+                step = random.randrange(11, 60) if result[2] == "whole" else step
+            if job.wait() != 0:
+                raise Failure(f"exit status {job.process.returncode}")
+            job.check_end()
+            setting.count("killed behind an instruction", kills)
+    with_longer_jobs(run, 400000 if setting.long else 24000)
+
+
+def make_cases(setting, random):
+    killer = os.path.join(os.path.dirname(setting.program), "step_killer")
+    for place in PLACES:
+        own = type(random)(random.randrange(1 << 30))
+        # A taker is caught where the launcher forks it: standbys wait already.
+        first = ["--takeover=cold"] if place[3] else []
+        for options in (first, [*first, "--no-chain"]) if setting.long else (first,):
+            yield f"{place[0]} of {place[1]} {' '.join(options)}", lambda s, p=place, o=options, r=own: sweep(s, killer, p, o, r)
+
+
+if __name__ == "__main__":
+    run_cases("crash.instructions", __doc__, make_cases)

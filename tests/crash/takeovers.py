@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Takeover in place: killed tasks go on where they were. No other task goes back, no checkpoint is given up, no record is done twice: the
+events say so, and the output is the oracle's."""
+import json
+import signal
+
+from crash_run import EndedEarly, Failure, Job, send, with_longer_jobs
+from support import run_cases
+
+RATE = 6000
+
+
+def tasks_of(job):
+    """The tasks: no coordinator, no snapshot child, no standby, none that has just been forked and bears the launcher's name. A snapshot
+    child bears its task's for its first moments: the task is the one that the last takeover names, or the oldest."""
+    named = sorted((process for process in job.processes() if "/" in process.name and ":" not in process.name), reverse=True)
+    tasks = {process.name: process for process in named}
+    takers = {event["task"]: event["pid"] for event in map(json.loads, job.events("takeover"))}
+    for process in named:
+        if process.pid == takers.get(process.name):
+            tasks[process.name] = process
+    return list(tasks.values())
+
+
+def standbys_of(job):
+    return [process for process in job.processes() if process.name.startswith("standby:")]
+
+
+def takeovers(job):
+    return len(job.events("takeover"))
+
+
+def kill(job, victims):
+    """How many were alive to be killed."""
+    return sum(send(victim, signal.SIGKILL) for victim in victims)
+
+
+def check_none_went_back(job):
+    for event in ("recovery_started", "checkpoint_aborted"):
+        if job.events(event):
+            raise Failure(f"{event}: {job.events(event)[0]}")
+    return False
+
+
+def check(setting, job, kills, rounds):
+    events = [json.loads(line) for line in job.events("takeover")]
+    if job.wait() != 0:
+        raise Failure(f"exit status {job.process.returncode}")
+    job.check_end()
+    check_none_went_back(job)
+    if len(events) < rounds:
+        raise Failure(f"{len(events)} takeovers in {rounds} rounds")
+    setting.count("tasks killed", kills)
+    for event in map(json.loads, job.events("takeover")):
+        setting.count(f"taken over by {event['by']}")
+    setting.count("jobs")
+
+
+def run_rounds(setting, options, parameters, rounds, choose, standbys_die=False):
+    """Each round kills what choose(tasks) gives, and waits until as many have been taken over."""
+    def run_one(count):
+        with Job(setting, {"count": count, "rate": RATE, **parameters}, options) as job:
+            job.start()
+            job.wait_for(lambda: len(job.events("checkpoint_completed")) > 1, "two checkpoints")
+            kills = 0
+            for number in range(rounds):
+                tasks = tasks_of(job)
+                if job.process.poll() is not None or len(tasks) < 2:
+                    raise EndedEarly("the job ended before all rounds were done")
+                before = takeovers(job)
+                victims = choose(tasks)
+                if standbys_die:
+                    setting.count("standbys killed", kill(job, standbys_of(job)))
+                done = kill(job, victims)
+                kills += done
+                if number % 2 == 1:  # a task that is killed again and again before it gets on would go back: see too_often()
+                    completed = len(job.events("checkpoint_completed"))
+                    job.wait_for(lambda: len(job.events("checkpoint_completed")) > completed + 1, "two more checkpoints")
+                job.wait_for(lambda: takeovers(job) >= before + done or check_none_went_back(job), f"{done} takeovers")
+            if "--takeover=on" in options and not standbys_die:
+                job.wait_for(lambda: len(standbys_of(job)) == len(tasks_of(job)), "a standby for each task")
+            check(setting, job, kills, rounds)
+    with_longer_jobs(run_one, 12000)
+
+
+def one_by_one(options, random):
+    return lambda setting: run_rounds(setting, options, {"seed": random.randrange(99), "timers": 1}, 30, lambda tasks: [random.choice(tasks)])
+
+
+def neighbours(options, random):
+    return lambda setting: run_rounds(setting, options, {"seed": random.randrange(99)}, 16, lambda tasks: random.sample(tasks, 2))
+
+
+def all_at_once(options, random):
+    return lambda setting: run_rounds(setting, options, {"seed": random.randrange(99)}, 10, lambda tasks: tasks)
+
+
+def the_same_again_and_again(name, options, random):
+    def choose(tasks):
+        return [task for task in tasks if task.name == name]
+    return lambda setting: run_rounds(setting, options, {"seed": random.randrange(99)}, 20, choose)
+
+
+def too_often(setting):
+    """The taker dies each time before it gets on: after three, the job goes back."""
+    def run_one(count):
+        with Job(setting, {"count": count, "rate": 40000}) as job:
+            job.run_to_end(kill="t4:200@track," + ",".join(["u3:1@track"] * 3))
+            if job.fired() != 4:
+                raise EndedEarly("not all kill points were reached")
+            job.check_end()
+            if len(job.events("recovery_started")) != 1:
+                raise Failure(f"gone back {len(job.events('recovery_started'))} times, not once")
+            setting.count("given up after three", 1)
+    with_longer_jobs(run_one, 8000)
+
+
+def with_standbys(options, random):
+    return lambda setting: run_rounds(setting, options, {"seed": random.randrange(99)}, 20, lambda tasks: random.sample(tasks, 2), True)
+
+
+def make_cases(setting, random):
+    def own():
+        return type(random)(random.randrange(1 << 30))
+    yield "standbys and tasks", with_standbys(["--takeover=on"], own())
+    for options in (["--takeover=on"], ["--takeover=cold"], ["--takeover=on", "--no-chain"]):
+        what = " ".join(options)
+        yield f"one by one {what}", one_by_one(options, own())
+        yield f"neighbours {what}", neighbours(options, own())
+        yield f"all at once {what}", all_at_once(options, own())
+        for name in ("file/0", "track/1", "sink/0"):
+            yield f"{name} again and again {what}", the_same_again_and_again(name, options, own())
+    for options in (["--takeover=on", "--guarantee=at-least-once"], ["--batch-records=1"], ["--batch-records=1", "--no-chain"]):
+        yield f"one by one {' '.join(options)}", one_by_one(options, own())
+    yield "too often", too_often
+
+
+if __name__ == "__main__":
+    run_cases("crash.takeovers", __doc__, make_cases)

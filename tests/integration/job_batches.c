@@ -1,0 +1,189 @@
+/*
+ * job_batches.c - operators that take and emit whole batches, joined in every way; test_batches.c knows what each must give. With
+ * --set plain=1 the same is done record by record.
+ */
+#include "jobs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t record_bytes(const struct parameters *p) { return p->bytes > sizeof(struct row) ? p->bytes : sizeof(struct row); }
+
+static int emit_rows(struct weir_ctx *ctx, unsigned port, const unsigned char *data, size_t size_bytes, size_t count)
+{
+    const struct parameters *p = weir_arg(ctx);
+    int code = WEIR_OK;
+    if (!p->plain)
+        return weir_emit_batch(ctx, port, data, size_bytes, count);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++)
+        code = weir_emit(ctx, port, data + i * size_bytes, size_bytes);
+    return code;
+}
+
+/* ---- fan: `each` records of `bytes` for each record, all of a batch in one call ---- */
+
+/* Row {v % keys, v, 0}, and a filling that depends on v. */
+static void write_row(const struct parameters *p, uint64_t v, unsigned char *data)
+{
+    struct row row = {v % p->keys, v, 0};
+    memset(data, (int)(v & 0xff), record_bytes(p));
+    memcpy(data, &row, sizeof row);
+}
+
+static int fan(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    const struct parameters *p = weir_arg(ctx);
+    bool by_parity = strcmp(p->how, "side") == 0;
+    if (strcmp(p->how, "countless") == 0) /* so many empty frames that their bytes cannot be counted */
+        return weir_emit_batch(ctx, 0, records->data, 0, (size_t)1 << 61);
+    size_t each = p->each, size_bytes = record_bytes(p);
+    unsigned char *rows = malloc(count * each * size_bytes + 1);
+    if (rows == NULL)
+        return weir_fail(ctx, "out of memory");
+    int code = WEIR_OK;
+    for (unsigned port = 0; code == WEIR_OK && port < (by_parity ? 2 : 1); port++) {
+        size_t used = 0;
+        for (size_t i = 0; i < count * each; i++) {
+            uint64_t v = ((const struct row *)records[i / each].data)->b * each + i % each;
+            if (!by_parity || v % 2 == port)
+                write_row(p, v, rows + used++ * size_bytes);
+        }
+        code = emit_rows(ctx, port, rows, size_bytes, used);
+    }
+    free(rows);
+    return code;
+}
+static const struct weir_operator fan_operator = {
+    .type = "fan", .output_count = 2, .output_layout = &row_layout, .on_batch = fan};
+
+/* ---- the receivers ---- */
+
+/* A record as fan() made it, at an address that suits any type. */
+static int check_record(struct weir_ctx *ctx, const struct weir_record *record)
+{
+    const struct parameters *p = weir_arg(ctx);
+    const unsigned char *bytes = record->data;
+    uint64_t v;
+    if ((uintptr_t)bytes % 8 != 0)
+        return weir_fail(ctx, "a record that is not aligned");
+    if (record->size_bytes != record_bytes(p))
+        return weir_fail(ctx, "a record of %u bytes", record->size_bytes);
+    memcpy(&v, bytes + offsetof(struct row, b), sizeof v);
+    for (size_t i = sizeof(struct row); i < record->size_bytes; i++)
+        if (bytes[i] != (v & 0xff))
+            return weir_fail(ctx, "byte %zu of record %llu is another's", i, (unsigned long long)v);
+    return WEIR_OK;
+}
+
+static int tag_all(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    struct row rows[WEIR_BATCH_RECORDS_MAX];
+    for (size_t i = 0; i < count; i++) {
+        int code = check_record(ctx, &records[i]);
+        if (code < 0)
+            return code;
+        memcpy(&rows[i], records[i].data, sizeof rows[i]);
+        rows[i].c = weir_subtask_index(ctx);
+    }
+    return emit_rows(ctx, 0, (const unsigned char *)rows, sizeof rows[0], count);
+}
+static const struct weir_operator tag_operator = {.type = "tag", .output_layout = &row_layout, .on_batch = tag_all};
+
+enum { COUNTS, SUMS };
+static const struct weir_state sum_states[] = {
+    [COUNTS] = {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = sizeof(uint64_t)},
+    [SUMS] = {.name = "sum", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = sizeof(uint64_t)},
+};
+
+static int find_values(struct weir_ctx *ctx, unsigned state, const struct weir_record *records, size_t count, void **ret_values)
+{
+    const struct parameters *p = weir_arg(ctx);
+    if (!p->plain)
+        return weir_values(ctx, state, records, count, ret_values);
+    if (weir_select_key(ctx, records) < 0 || (ret_values[0] = weir_value(ctx, state)) == NULL)
+        return weir_ctx_error(ctx)->code;
+    return WEIR_OK;
+}
+
+/* Adds to one state of each record's key; what it is then goes into the row that is emitted. */
+static int add_to_state(struct weir_ctx *ctx, unsigned state, const struct weir_record *records, size_t count, struct row *rows)
+{
+    void *values[WEIR_BATCH_RECORDS_MAX];
+    int code = find_values(ctx, state, records, count, values);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        uint64_t *value = values[i];
+        *value += state == COUNTS ? 1 : ((const struct row *)records[i].data)->b;
+        *(state == COUNTS ? &rows[i].b : &rows[i].c) = *value;
+    }
+    return code;
+}
+
+/* {key, how many of its records so far, the sum of their numbers} */
+static int sum_all(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    const struct parameters *p = weir_arg(ctx);
+    struct row rows[WEIR_BATCH_RECORDS_MAX];
+    size_t step = p->plain ? 1 : count;
+    int code = WEIR_OK;
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        code = check_record(ctx, &records[i]);
+        rows[i].a = ((const struct row *)records[i].data)->a;
+    }
+    for (unsigned state = COUNTS; state <= SUMS; state++)
+        for (size_t i = 0; code == WEIR_OK && i < count; i += step)
+            code = add_to_state(ctx, state, records + i, step, rows + i);
+    return code == WEIR_OK ? emit_rows(ctx, 0, (const unsigned char *)rows, sizeof rows[0], count) : code;
+}
+static const struct weir_operator sum_operator = {
+    .type = "sum", .states = sum_states, .state_count = 2, .output_layout = &row_layout, .on_batch = sum_all};
+
+/* ---- the graph ---- */
+
+/* The key, backwards, in the scratch: two of them at once need two scratches. */
+static int key_backwards(const struct weir_record *record, void *scratch, struct weir_bytes *ret_key)
+{
+    const unsigned char *bytes = record->data;
+    unsigned char *key = scratch;
+    if ((uintptr_t)bytes % 8 != 0)
+        return WEIR_EINVAL; /* a record that is not aligned */
+    for (unsigned i = 0; i < 8; i++)
+        key[i] = bytes[7 - i];
+    *ret_key = (struct weir_bytes){key, 8};
+    return WEIR_OK;
+}
+
+static void add_sums(struct weir_job *job, struct weir_stream *keyed, const struct parameters *p, const char *name,
+                     const char *part)
+{
+    struct weir_stream *sums = weir_process(keyed, "sum", &sum_operator, p);
+    add_lines_sink(job, weir_parallelism(sums, p->p), name, p, part);
+}
+
+static void add_tags(struct weir_job *job, struct weir_stream *in, const struct parameters *p, const char *name, const char *part)
+{
+    char tag_name[32] = "tag";
+    add_lines_sink(job, weir_parallelism(weir_process(in, strcat(tag_name, part), &tag_operator, p), p->p), name, p, part);
+}
+
+void build_batches(struct weir_job *job, const struct parameters *p)
+{
+    bool wide = strcmp(p->how, "forward") == 0 || strcmp(p->how, "side") == 0; /* as many fans as receivers */
+    struct weir_stream *numbers = weir_parallelism(add_numbers(job, p, "numbers", 0, p->count), wide ? p->p : 1);
+    struct weir_stream *rows = weir_parallelism(weir_process(numbers, "fan", &fan_operator, p), wide ? p->p : 1);
+    if (strcmp(p->how, "hash") == 0)
+        add_sums(job, weir_key_by(rows, 0, 8), p, "write", "");
+    else if (strcmp(p->how, "hash-fn") == 0)
+        add_sums(job, weir_key_by_fn(rows, key_backwards), p, "write", "");
+    else if (strcmp(p->how, "bad-key") == 0)
+        add_sums(job, weir_key_by(rows, 100, 8), p, "write", "");
+    else if (strcmp(p->how, "rebalance") == 0)
+        add_tags(job, weir_rebalance(rows), p, "write", "");
+    else if (strcmp(p->how, "broadcast") == 0)
+        add_tags(job, weir_broadcast(rows), p, "write", "");
+    else
+        add_tags(job, wide ? weir_forward(rows) : rows, p, "write", "");
+    if (strcmp(p->how, "side") == 0)
+        add_tags(job, weir_forward(weir_side_output(rows, 1)), p, "write-odd", "odd");
+    if (strcmp(p->how, "twice") == 0)
+        add_sums(job, weir_key_by(rows, 0, 8), p, "write-sums", "sums");
+}
