@@ -16,7 +16,7 @@
 #define BYTES_PER_SECOND (8u << 20)
 #define WATCH_NS (3 * NS_PER_S)
 
-static char path[400];
+static char path[SCRATCH_PATH_BYTES];
 static char cgroup[128];
 static struct power_disk disk;
 static struct weir_error err;
@@ -29,7 +29,7 @@ static void tear_down(void)
     umount2(disk.path, MNT_DETACH); /* after a failed assertion only */
     if (cgroup[0] != 0)
         rmdir(cgroup);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 TestSuite(F05_late_writes, .timeout = 120, .fini = tear_down);
@@ -63,9 +63,7 @@ static bool make_slow_group(void)
 
 static void set_up(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/weir-late-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    cr_assert_not_null(mkdtemp(path));
+    scratch_make("late", path);
     if (io_probe_uring(io_system(), NULL) == WEIR_OK && power_disk_make(&disk, path, 256) && make_slow_group())
         return;
     tear_down();

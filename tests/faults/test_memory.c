@@ -111,10 +111,10 @@ static int commit(const struct checkpoint_dir *dir, struct prepared *p)
 
 Test(F31_memory, a_checkpoint_that_gets_no_memory_fails_whole_and_the_one_before_stays)
 {
-    char path[64];
+    char path[SCRATCH_PATH_BYTES];
     unsigned failures = 0;
     struct prepared p;
-    fixture_make_path(path);
+    scratch_make("memory", path);
     struct checkpoint_dir dir = fixture_open(io_system(), path);
     prepare(&p, 1);
     cr_assert_eq(commit(&dir, &p), WEIR_OK, "%s", err.text);
@@ -144,14 +144,14 @@ Test(F31_memory, a_checkpoint_that_gets_no_memory_fails_whole_and_the_one_before
     }
     cr_expect_geq(failures, 3);
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 Test(F31_memory, finding_reading_and_cleaning_up_without_memory_go_back_to_nothing_older_and_delete_nothing_needed)
 {
-    char path[64];
+    char path[SCRATCH_PATH_BYTES];
     unsigned failures = 0;
-    fixture_make_path(path);
+    scratch_make("memory", path);
     struct checkpoint_dir dir = fixture_open(io_system(), path);
     for (uint64_t id = 1; id <= 3; id++)
         cr_assert_eq(fixture_checkpoint(&dir, id, 300, &err), WEIR_OK, "%s", err.text);
@@ -179,7 +179,7 @@ Test(F31_memory, finding_reading_and_cleaning_up_without_memory_go_back_to_nothi
     }
     cr_expect_geq(failures, 6);
     checkpoint_dir_close(&dir);
-    fixture_remove_tree(path);
+    scratch_remove(path);
 }
 
 static int set_up_ring(void)
