@@ -158,8 +158,8 @@ static inline int ring_peek(struct ring_consumer *c, struct ring_frame *ret_fram
             atomic_store_explicit(&c->shared->data_wanted, 0, memory_order_relaxed); /* met */
     }
     const unsigned char *at = c->data + (c->tail & c->index_mask);
-    uint64_t header;
-    memcpy(&header, at, sizeof header);
+    /* Atomic, so that no compiler reads it twice: what was checked is what is used. */
+    uint64_t header = atomic_load_explicit((const _Atomic uint64_t *)(const void *)at, memory_order_relaxed);
     uint32_t size_bytes = (uint32_t)header;
     uint8_t kind = (uint8_t)(header >> 32);
     uint64_t frame_bytes = ring_frame_bytes(size_bytes);

@@ -188,7 +188,7 @@ Test(F22_power_cut, a_real_file_system_that_loses_its_power_before_any_call_has_
     checkpoint_dir_close(&dir);
     for (unsigned round = 0; round < (is_long ? 12u : 1u); round++)
         for (size_t i = 0; i < COUNT_OF(ways); i++) {
-            unsigned stride = is_long || i == 0 ? 1 : 3;
+            unsigned stride = is_long || i == 0 ? 1 : 10;
             cuts += run_way(&ways[i], 1 + (unsigned)(random_next(&random) % stride), stride);
         }
     fprintf(stderr, "%u cuts in %lld ms\n", cuts, (long long)((clock_monotonic_ns() - begun_ns) / NS_PER_MS));
