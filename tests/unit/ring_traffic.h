@@ -79,6 +79,7 @@ struct traffic {
     uint32_t batch_max; /* frames between two publications */
     uint32_t size_max;
     struct bells *bells;
+    struct ring_shared *mapping; /* both sides use this one; NULL: each its own, as processes do */
 };
 
 static uint32_t frame_size(uint64_t seed_value, uint64_t n, uint32_t size_max)
@@ -124,6 +125,11 @@ static int produce(const struct traffic *t)
     uint64_t random = t->seed;
     if (ring_producer_attach(&p, t->fd, NULL) != WEIR_OK)
         return __LINE__;
+    struct ring_producer attached = p;
+    if (t->mapping != NULL) {
+        p.shared = t->mapping;
+        p.data = (unsigned char *)t->mapping + SHM_PAGE_BYTES;
+    }
     uint64_t until_publication = 1;
     for (uint64_t n = 0; n < t->frames; n++) {
         uint32_t size_bytes = frame_size(t->seed, n, t->size_max);
@@ -139,7 +145,7 @@ static int produce(const struct traffic *t)
         }
     }
     ring_and_wake(ring_publish(&p), &t->bells->consumer);
-    ring_producer_detach(&p);
+    ring_producer_detach(&attached);
     return 0;
 }
 
@@ -151,6 +157,11 @@ static int consume(const struct traffic *t)
     uint64_t random = t->seed * 3, until_release = 1;
     if (ring_consumer_attach(&c, t->fd, NULL) != WEIR_OK)
         return __LINE__;
+    struct ring_consumer attached = c;
+    if (t->mapping != NULL) {
+        c.shared = t->mapping;
+        c.data = (const unsigned char *)t->mapping + SHM_PAGE_BYTES;
+    }
     for (uint64_t n = 0; n < t->frames;) {
         int code = ring_peek(&c, &frame);
         if (code == WEIR_IDLE) {
@@ -171,7 +182,7 @@ static int consume(const struct traffic *t)
     ring_and_wake(ring_release(&c), &t->bells->producer);
     if (ring_peek(&c, &frame) != WEIR_IDLE)
         return __LINE__;
-    ring_consumer_detach(&c);
+    ring_consumer_detach(&attached);
     return 0;
 }
 

@@ -59,6 +59,27 @@ Test(manifest_file, a_commit_never_replaces_a_checkpoint)
     manifest_free(m);
 }
 
+/* Of a dead process, whose writes may land still. */
+Test(manifest_file, a_temporary_file_that_is_there_is_never_written_to)
+{
+    struct manifest *m = fixture_manifest(5);
+    char name[FILE_NAME_BYTES], temporary[SCRATCH_PATH_BYTES + FILE_NAME_BYTES];
+    struct stat before, after;
+    manifest_temp_name_format(5, m->generation, 1, name);
+    snprintf(temporary, sizeof temporary, "%s/%s", path, name);
+    FILE *file = fopen(temporary, "w");
+    cr_assert_not_null(file);
+    cr_assert_geq(fputs("of a dead process", file), 0);
+    cr_assert_eq(fclose(file), 0);
+    cr_assert_eq(stat(temporary, &before), 0);
+    cr_expect_eq(manifest_write(&dir, m, 1, &err), WEIR_EEXIST);
+    cr_assert_eq(stat(temporary, &after), 0);
+    cr_expect(after.st_ino == before.st_ino && after.st_size == before.st_size);
+    cr_expect_eq(read_code(5), WEIR_ENOENT);
+    cr_expect_eq(manifest_write(&dir, m, 2, &err), WEIR_OK, "%s", err.text);
+    manifest_free(m);
+}
+
 Test(manifest_file, the_file_is_synced_before_the_rename_and_the_directory_after_it)
 {
     struct manifest *m = fixture_manifest(5);
