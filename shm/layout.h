@@ -42,9 +42,9 @@ struct ring_shared {
     /* Consumer writes (release), producer reads (acquire). Bytes below it may be overwritten. Stale: less room is seen. */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t tail;
 
-    /* The wishes. Each has one writer, who sets it before it sleeps and clears it when it has found what it wanted. A ringer that cleared
-     * it could do so for something that was found long ago, just before its owner sleeps, and find the doorbell still awake: then
-     * the owner would sleep without a wish. Stale: a look at the doorbell for nothing. */
+    /* The wishes. Each has one writer, who sets it before it sleeps and clears it when it has found what it wanted. A ringer that
+     * cleared it could do so for something that was found long ago, just before its owner sleeps, and find the doorbell still
+     * awake: then the owner would sleep without a wish. Stale: a look at the doorbell for nothing. */
     /* Consumer: "ring me when you publish". */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t data_wanted;
     /* Producer: "ring me when the tail has reached this", 0: no need. */

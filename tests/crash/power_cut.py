@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""F22: a job whose checkpoints, input and output are on an ext4 that loses its power (loop device, the file system's shutdown ioctl without
-writing its log, mount again), several times in its life: the same command goes on to the exact end, and what was visible stays."""
+"""F22: a job whose checkpoints, input and output are on an ext4 that loses its power (loop device, the file system's shutdown
+ioctl without writing its log, mount again), several times in its life: the same command goes on to the exact end, and what was visible
+stays."""
 import ctypes
 import fcntl
 import os

@@ -173,7 +173,11 @@ static int resolve(struct disk *disk, int dir_fd, const char *path, int *ret_dir
         name[size_bytes] = 0;
         path += size_bytes;
         *ret_dir = dir;
-        int inode = strcmp(name, ".") == 0 ? dir : strcmp(name, "..") == 0 ? disk->now.inodes[dir].parent : view_find(&disk->now, dir, name);
+        int inode = view_find(&disk->now, dir, name);
+        if (strcmp(name, ".") == 0)
+            inode = dir;
+        else if (strcmp(name, "..") == 0)
+            inode = disk->now.inodes[dir].parent;
         if (*path == 0)
             return inode;
         if (inode < 0)

@@ -1,6 +1,6 @@
 /*
- * disk_model.h - a disk in memory behind `struct io`, which writes down every write, change of size, sync, creation, rename and unlink;
- * and every disk that a power cut may leave of it, as far as POSIX promises: FAULTS F21, F22.
+ * disk_model.h - a disk in memory behind `struct io`, which writes down every write, change of size, sync, creation, rename and
+ * unlink; and every disk that a power cut may leave of it, as far as POSIX promises: FAULTS F21, F22.
  *
  * What a cut may leave
  *   - A write that no later sync of its file covers: any subset of its sectors (or larger blocks), each with the content that

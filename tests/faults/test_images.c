@@ -1,8 +1,8 @@
 /*
- * test_images.c - FAULTS F21, F22: a sequence of checkpoints is recorded on a disk in memory (disk_model.h); then every disk that a
- * power cut between any two of its operations may leave is built, and recovered from with the engine's own code. The
- * newest checkpoint that was reported complete, or a newer one, must be found, whole; nothing that is only half there may
- * look like a checkpoint; the answer must stay the same.
+ * test_images.c - FAULTS F21, F22: a sequence of checkpoints is recorded on a disk in memory (disk_model.h); then every disk
+ * that a power cut between any two of its operations may leave is built, and recovered from with the engine's own code. The
+ * newest checkpoint that was reported complete, or a newer one, must be found, whole; nothing that is only half there may look
+ * like a checkpoint; the answer must stay the same.
  */
 #include "faults/disk_model.h"
 #include "faults/random.h"
@@ -192,7 +192,7 @@ static const char *recover(struct disk *disk, const struct omission *omission, u
     uint64_t id_max;
     struct checkpoint_dir dir;
     enter(disk, omission, IN_OPEN);
-    if (checkpoint_dir_open(&disk->io, PATH, false, &dir, NULL) != WEIR_OK) /* making it would sync it: only where there is none */
+    if (checkpoint_dir_open(&disk->io, PATH, false, &dir, NULL) != WEIR_OK) /* making it syncs it: only where there is none */
         dir = fixture_open(&disk->io, PATH);
     const char *wrong = all_are_whole(&dir, err);
     enter(disk, omission, IN_FIND);
@@ -244,7 +244,8 @@ static const char *cut_again(const struct disk *disk, size_t from, uint64_t id, 
     return wrong;
 }
 
-static void judge(const struct trace *t, const struct disk_pending *pending, const bool *bits, uint64_t *random, struct tally *tally)
+static void judge(const struct trace *t, const struct disk_pending *pending, const bool *bits, uint64_t *random,
+                  struct tally *tally)
 {
     struct weir_error err = {0};
     uint64_t wanted = reported(t, pending->op_count);
@@ -284,7 +285,8 @@ static void judge_samples(const struct trace *t, const struct disk_pending *pend
 }
 
 /* All images by sectors; where they are too many, samples of them, and all images by blocks of 4 KiB, or samples of these too. */
-static void judge_cut(const struct trace *t, size_t op_count, unsigned bits_max, unsigned samples, uint64_t *random, struct tally *tally)
+static void judge_cut(const struct trace *t, size_t op_count, unsigned bits_max, unsigned samples, uint64_t *random,
+                      struct tally *tally)
 {
     bool exhausted = false;
     size_t pending_count = 0;
@@ -307,7 +309,8 @@ static void judge_cut(const struct trace *t, size_t op_count, unsigned bits_max,
 static void report(const char *what, const struct trace *t, const struct tally *tally)
 {
     fprintf(stderr, "%s: %zu operations, %u cuts (all images of %u), %llu images, %llu recoveries, %llu violations\n", what,
-            t->disk->op_count, tally->cuts, tally->cuts_exhausted, (unsigned long long)tally->images, (unsigned long long)tally->recoveries, (unsigned long long)tally->violations);
+            t->disk->op_count, tally->cuts, tally->cuts_exhausted, (unsigned long long)tally->images,
+            (unsigned long long)tally->recoveries, (unsigned long long)tally->violations);
 }
 
 /* ---- the tests ---- */

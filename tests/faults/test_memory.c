@@ -1,6 +1,7 @@
 /*
- * test_memory.c - FAULT F31: the N-th request for memory fails, N = 1, 2, ... until none does, in making a checkpoint, finding it, cleaning up,
- * restoring, and in setting up rings. The program is linked so that the engine's calls come here first (-Wl,--wrap).
+ * test_memory.c - FAULT F31: the N-th request for memory fails, N = 1, 2, ... until none does, in making a checkpoint, finding
+ * it, cleaning up, restoring, and in setting up rings. The program is linked so that the engine's calls come here first
+ * (-Wl,--wrap).
  */
 #include "support/snapshot_fixture.h"
 
@@ -58,7 +59,10 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size_bytes)
 {
     return hits(ENOSPC) ? -1 : __real_fallocate(fd, mode, offset, size_bytes);
 }
-int __wrap_madvise(void *address, size_t size_bytes, int advice) { return hits(ENOMEM) ? -1 : __real_madvise(address, size_bytes, advice); }
+int __wrap_madvise(void *address, size_t size_bytes, int advice)
+{
+    return hits(ENOMEM) ? -1 : __real_madvise(address, size_bytes, advice);
+}
 
 static void arm(unsigned call)
 {

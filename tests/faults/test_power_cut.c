@@ -1,6 +1,6 @@
 /*
- * test_power_cut.c - FAULTS F22: a real ext4 on a loop device loses its power before any one call of the file operations of checkpoints and of
- * their retention; then it is mounted again and recovered from. WEIR_TEST_SIZE=long: more rounds.
+ * test_power_cut.c - FAULTS F22: a real ext4 on a loop device loses its power before any one call of the file operations of
+ * checkpoints and of their retention; then it is mounted again and recovered from. WEIR_TEST_SIZE=long: more rounds.
  */
 #include "faults/random.h"
 #include "support/io_fault.h"
@@ -61,7 +61,7 @@ static void cut(void *arg)
     scene.cut_failed = !power_disk_cut(&scene.disk, way->cut);
 }
 
-/* Two checkpoints and the deletion of the older ones, with the power cut before the call-th call. False: that was behind the end. */
+/* Two checkpoints and the deletion of the older ones, the power cut before the call-th call. False: there is no such call. */
 static bool run_round(unsigned call)
 {
     struct weir_error err = {0};
@@ -145,7 +145,8 @@ static unsigned run_way(const struct way *way, unsigned first, unsigned stride)
     scene.way = way;
     for (unsigned call = first; run_round(call); call += stride) {
         const char *wrong = judge_round();
-        cr_assert_null(wrong, "%s, power cut before call %u (%s): %s: %s", way->name, call, scene.fault.failed_name, wrong, scene.err.text);
+        cr_assert_null(wrong, "%s, power cut before call %u (%s): %s: %s", way->name, call, scene.fault.failed_name, wrong,
+                       scene.err.text);
         cuts += 2;
     }
     return cuts;

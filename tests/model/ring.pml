@@ -2,22 +2,22 @@
  * ring.pml - a model of the ring (shm/ring.h) with its two doorbells (shm/doorbell.c), for Spin: FAULTS F26, F1.
  *
  * One producer, one consumer, a ring of CAPACITY frames, RECORDS records. The producer publishes in batches of one or more, the
- * consumer releases likewise; each parks when it has nothing to do, as engine/task.c does: wish, prepare, fence, look again, sleep.
- * Either may be killed before any step, DEATHS times in all; a successor attaches at the published positions. In one half of the
- * model the launcher rings every doorbell after a death, at any later time, and no sleep has an end of its own: so the bounded wait is
- * not needed. In the other half it does not ring, and a sleep may end by itself, but only when nothing else can happen in the whole system,
- * and only after a death: so the bounded wait is enough.
+ * consumer releases likewise; each parks when it has nothing to do, as engine/task.c does: wish, prepare, fence, look again,
+ * sleep. Either may be killed before any step, DEATHS times in all; a successor attaches at the published positions. In one
+ * half of the model the launcher rings every doorbell after a death, at any later time, and no sleep has an end of its own: so
+ * the bounded wait is not needed. In the other half it does not ring, and a sleep may end by itself, but only when nothing else
+ * can happen in the whole system, and only after a death: so the bounded wait is enough.
  *
  * Proved, for these sizes: no frame is read that is not the next one (none lost, doubled, torn or overwritten), positions never
  * contradict themselves, and all records arrive: nobody sleeps for ever (a state without successor is an error).
  *
- * Memory: each process has a buffer of stores, first in, first out (x86-TSO: P. Sewell et al., CACM 53(7), 2010); a fence waits until
- * it is empty, and so does an atomic exchange. With PSO defined, relaxed stores (wishes, doorbell states) have a buffer of their own and
- * leave it before or after the others. A killed process's buffers still drain, before its successor starts.
+ * Memory: each process has a buffer of stores, first in, first out (x86-TSO: P. Sewell et al., CACM 53(7), 2010); a fence waits
+ * until it is empty, and so does an atomic exchange. With PSO defined, relaxed stores (wishes, doorbell states) have a buffer
+ * of their own and leave it before or after the others. A killed process's buffers still drain, before its successor starts.
  *
- * Not modelled: loads that are executed early or late (as on ARM; x86 does not), compilers, frames of several sizes and the wrap of
- * their bytes, the kinds of frames, doorbells polled by an eventfd, several rings at one doorbell, and hostile bytes: the
- * unit tests have these.
+ * Not modelled: loads that are executed early or late (as on ARM; x86 does not), compilers, frames of several sizes and the
+ * wrap of their bytes, the kinds of frames, doorbells polled by an eventfd, several rings at one doorbell, and hostile bytes:
+ * the unit tests have these.
  *
  * RING_MUTATION=n in the environment of the verifier breaks one rule; each must be found (run.sh).
  */
@@ -77,8 +77,9 @@ byte mutation;
 #define ATTACH_AT_HEAD 7        /* a consumer's successor skips what was not released */
 #define FLAG_BEFORE_TAIL 8
 #define NO_FENCE_IN_RELEASE 9
-#define RINGER_CLEARS_DATA_WANTED 10 /* as it was once: the ringer clears the wish, may find the sleeper not asleep yet, and that */
-#define RINGER_CLEARS_SPACE_WANTED 11 /* one then sleeps without a wish */
+/* As it was once: the ringer clears the wish, may find the sleeper not yet asleep, and that one then sleeps without a wish. */
+#define RINGER_CLEARS_DATA_WANTED 10
+#define RINGER_CLEARS_SPACE_WANTED 11
 
 #define FENCE(who) (len(stores[who]) == 0 && RELAXED_EMPTY(who))
 #define STORE_PLAIN(who, cell, value) stores[who]!cell,value

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Checks the model of the ring with Spin: as it is, with stores that leave the processor out of order, and with one rule broken at a
-# time, which must be found each time. Usage: run.sh DIRECTORY (for what is built). Exits with 77 where there is no Spin.
+# Checks the model of the ring with Spin: as it is, with stores that leave the processor out of order, and with one rule broken at
+# a time, which must be found each time. Usage: run.sh DIRECTORY (for what is built). Exits with 77 where there is no Spin.
 set -euo pipefail
 export LC_ALL=C
 model=$(cd "$(dirname "$0")" && pwd)/ring.pml
@@ -37,7 +37,8 @@ verify() {
 # name, sizes
 models=("deaths -DRECORDS=3 -DDEATHS=1" "no-deaths -DRECORDS=4 -DDEATHS=0" "out-of-order -DRECORDS=3 -DDEATHS=0 -DPSO")
 [ "${WEIR_TEST_SIZE:-short}" != long ] ||
-    models+=("more-records -DRECORDS=5 -DDEATHS=1" "more-deaths -DRECORDS=3 -DDEATHS=2" "out-of-order-deaths -DRECORDS=4 -DDEATHS=1 -DPSO")
+    models+=("more-records -DRECORDS=5 -DDEATHS=1" "more-deaths -DRECORDS=3 -DDEATHS=2"
+             "out-of-order-deaths -DRECORDS=4 -DDEATHS=1 -DPSO")
 failed=0
 for row in "${models[@]}"; do
     read -ra words <<<"$row"

@@ -70,7 +70,8 @@ static inline bool power_disk_make(struct power_disk *disk, const char *path, un
     if (used < 0 || (size_t)used >= sizeof disk->path)
         return false;
     snprintf(disk->image, sizeof disk->image, "%s.img", disk->path);
-    snprintf(command, sizeof command, "truncate -s %uM '%s' && mkfs.ext4 -q -F '%s' >/dev/null 2>&1", size_mib, disk->image, disk->image);
+    snprintf(command, sizeof command, "truncate -s %uM '%s' && mkfs.ext4 -q -F '%s' >/dev/null 2>&1", size_mib, disk->image,
+             disk->image);
     return geteuid() == 0 && mkdir(disk->path, 0700) == 0 && unshare(CLONE_NEWNS) == 0 &&
            mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && system(command) == 0 && power_disk_mount(disk);
 }

@@ -268,8 +268,8 @@ Test(checkpoint, F31_no_shortage_at_any_call_leads_to_an_older_checkpoint)
             io_fault_arm(&fault, call, shortages[i]);
             int code = newest(UINT64_MAX, &skips, &id);
             cr_assert_eq(fixture_open_fds(), fds, "call %u", call);
-            cr_assert(code == WEIR_OK ? id == 2 : code < 0 && err.text[0] != 0, "%s at call %u (%s): %d, checkpoint %llu", strerror(shortages[i]),
-                      call, fault.failed_name, code, (unsigned long long)id);
+            cr_assert(code == WEIR_OK ? id == 2 : code < 0 && err.text[0] != 0, "%s at call %u (%s): %d, checkpoint %llu",
+                      strerror(shortages[i]), call, fault.failed_name, code, (unsigned long long)id);
             cr_assert(code == WEIR_OK || fault.failed);
             if (!fault.failed)
                 break;
@@ -292,7 +292,7 @@ static int restore(struct skips *skips, uint64_t *ret_id)
     }
 }
 
-/* F15: any one call of finding and reading fails with EIO; the newest is restored, or the one before, or the restore fails in words. */
+/* F15: any one call of finding and reading fails with EIO: the newest is restored, or the one before, or neither, in words. */
 Test(checkpoint, F15_a_disk_error_at_any_call_of_a_restore_falls_back_by_one_and_says_so)
 {
     make(1);
@@ -308,8 +308,8 @@ Test(checkpoint, F15_a_disk_error_at_any_call_of_a_restore_falls_back_by_one_and
         int code = restore(&skips, &id);
         bool done = !fault.failed;
         cr_assert_eq(fixture_open_fds(), fds, "call %u (%s)", call, fault.failed_name);
-        cr_assert(code == WEIR_OK ? id >= 2 : err.text[0] != 0, "call %u (%s): %d, checkpoint %llu", call, fault.failed_name, code,
-                  (unsigned long long)id);
+        cr_assert(code == WEIR_OK ? id >= 2 : err.text[0] != 0, "call %u (%s): %d, checkpoint %llu", call, fault.failed_name,
+                  code, (unsigned long long)id);
         cr_assert(!done || (code == WEIR_OK && id == 3));
         fallen_back += code == WEIR_OK && id == 2;
         failed += code != WEIR_OK;

@@ -429,8 +429,9 @@ static uint64_t pick(struct hostile *h, uint64_t count) { return (next_random(&h
 /* A value that is likely to matter, given what is there and where the other position is. */
 static uint64_t edge_value(struct hostile *h, uint64_t now, uint64_t other)
 {
-    const uint64_t values[] = {0, 8, now + 8, now - 8, now + 4, now + CAPACITY, now + CAPACITY + 8, now - CAPACITY, other, other + 8, other - 8,
-                               other + CAPACITY, other + CAPACITY + 8, other - CAPACITY - 8, UINT64_MAX, UINT64_MAX - 7,
+    const uint64_t values[] = {0, 8, now + 8, now - 8, now + 4, now + CAPACITY, now + CAPACITY + 8, now - CAPACITY,
+                               other, other + 8, other - 8, other + CAPACITY, other + CAPACITY + 8, other - CAPACITY - 8,
+                               UINT64_MAX, UINT64_MAX - 7,
                                UINT64_C(1) << 63, next_random(&h->random), next_random(&h->random) & ~UINT64_C(7)};
     return values[pick(h, sizeof values / sizeof values[0])];
 }
@@ -440,7 +441,8 @@ static void edit_header(struct hostile *h)
 {
     struct ring_consumer *c = &h->ring.c;
     uint64_t left = atomic_load(&c->shared->head) - c->tail;
-    const uint64_t sizes[] = {0, 1, left - 9, left - 8, left - 7, left, left + 8, CAPACITY - 8, CAPACITY, 2 * CAPACITY, UINT32_MAX, UINT32_MAX - 7};
+    const uint64_t sizes[] = {0, 1, left - 9, left - 8, left - 7, left, left + 8, CAPACITY - 8, CAPACITY, 2 * CAPACITY,
+                              UINT32_MAX, UINT32_MAX - 7};
     uint64_t size_bytes = sizes[pick(h, sizeof sizes / sizeof sizes[0])];
     uint64_t pos = pick(h, 4) == 0 ? next_random(&h->random) : c->tail;
     uint64_t header = ring_header(pos, (uint32_t)size_bytes, (uint8_t)pick(h, FRAME_KIND_COUNT + 1), (uint8_t)pick(h, 256));
@@ -505,15 +507,16 @@ static void consume_some(struct hostile *h)
             sum += ((const unsigned char *)frame.payload)[j];
         h->frames++;
     }
-    cr_assert(code == WEIR_OK || code == WEIR_IDLE || (code == WEIR_ECORRUPT && atomic_load(&c->shared->poisoned) == 1), "code %d, sum %u",
-              code, sum);
+    cr_assert(code == WEIR_OK || code == WEIR_IDLE || (code == WEIR_ECORRUPT && atomic_load(&c->shared->poisoned) == 1),
+              "code %d, sum %u", code, sum);
     ring_release(c);
 }
 
 #define HOSTILE_STEPS 400000u
 
-/* F23, F24: positions that go back, that lie by a frame or by a ring, sizes at every edge, a stale producer that goes on publishing: any
- * outcome is right but a byte outside the ring, a code that does not exist, or a ring that cannot be used again after a reset. */
+/* F23, F24: positions that go back, that lie by a frame or by a ring, sizes at every edge, a stale producer that goes on
+ * publishing: any outcome is right but a byte outside the ring, a code that does not exist, or a ring that cannot be used again
+ * after a reset. */
 Test(ring, F23_F24_structured_edits_between_any_two_steps_never_lead_out_of_the_ring)
 {
     struct hostile h = {.ring = make_pair(CAPACITY), .random = seed()};
@@ -531,7 +534,8 @@ Test(ring, F23_F24_structured_edits_between_any_two_steps_never_lead_out_of_the_
         if (atomic_load(&h.ring.p.shared->poisoned) != 0 || step % 4096 == 4095)
             start_again(&h);
     }
-    fprintf(stderr, "%u steps, %llu frames, started again %llu times\n", HOSTILE_STEPS, (unsigned long long)h.frames, (unsigned long long)h.poisonings);
+    fprintf(stderr, "%u steps, %llu frames, started again %llu times\n", HOSTILE_STEPS, (unsigned long long)h.frames,
+            (unsigned long long)h.poisonings);
     cr_expect_gt(h.frames, HOSTILE_STEPS / 10, "frames did pass");
     cr_expect_gt(h.poisonings, HOSTILE_STEPS / 2000, "and the damage was noticed");
     ring_producer_detach(&h.stale);
@@ -568,7 +572,8 @@ Test(ring, F23_a_header_that_changes_while_it_is_read_is_read_once)
         struct ring_consumer c = ring.c;
         struct ring_frame frame = {0};
         int code = ring_peek(&c, &frame);
-        cr_assert(code == WEIR_ECORRUPT || (code == WEIR_OK && frame.size_bytes == 64 && c.tail == 72), "size %u", frame.size_bytes);
+        cr_assert(code == WEIR_ECORRUPT || (code == WEIR_OK && frame.size_bytes == 64 && c.tail == 72), "size %u",
+                  frame.size_bytes);
         sound += code == WEIR_OK;
         corrupt += code != WEIR_OK;
     }
