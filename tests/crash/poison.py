@@ -33,6 +33,8 @@ def once(fault, where, options):
             if not os.path.exists(os.path.join(job.directory, "fault-happened")):
                 raise Failure("the fault did not happen")
             job.check_end()
+            if job.events("takeover"):  # its memory is not to be trusted
+                raise Failure(f"taken over in place after a fault of its own: {job.events('takeover')[0]}")
             setting.count("recovered from")
     return run
 

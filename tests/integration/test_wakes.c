@@ -42,6 +42,14 @@ static void answers(const char *how)
 Test(wakes, a_record_that_nothing_follows_is_seen) { answers("idle"); }
 Test(wakes, a_record_of_a_source_that_never_rests_is_seen) { answers("busy"); }
 
+/* Killed between its commit and the publication, and there is no next record that would publish it along. */
+Test(wakes, what_a_dead_writer_had_committed_is_seen)
+{
+    s.kill_list = strdup("t5:40@pass");
+    answers("idle");
+    cr_assert_eq(event_count(&s, "takeover"), 1);
+}
+
 /* The note has a line "done N" where the operator is done with record N, and "seen N" where the sink has it. How many were seen
  * before the operator was done with the next one. */
 static unsigned seen_before_the_next(unsigned count)

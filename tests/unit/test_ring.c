@@ -331,6 +331,19 @@ Test(ring, a_tail_that_lies_gives_the_producer_no_room)
     }
 }
 
+/* Between what is published and what is pushed: the reader cannot have read it. */
+Test(ring, a_tail_beyond_the_published_head_gives_the_producer_no_room)
+{
+    struct pair ring = make_pair(CAPACITY);
+    uint64_t count = 0;
+    while (push_frame(&ring.p, count, 56))
+        count++;
+    atomic_store(&ring.p.shared->tail, 640);
+    cr_assert_not(push_frame(&ring.p, count, 56));
+    cr_assert_eq(atomic_load(&ring.p.shared->poisoned), 1u);
+    free_pair(&ring);
+}
+
 /* Another mapping of the same memory scribbles while the consumer reads: any result is right but a read out of bounds (which a
  * sanitizer or a fault would show), a frame that reaches beyond the ring, or a loop without end. */
 struct vandal {
