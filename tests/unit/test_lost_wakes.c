@@ -23,7 +23,7 @@ struct litmus {
     bool (*rung)(const struct litmus *);       /* or whether it was woken, when both are done */
     void (*settle)(struct litmus *);
     const volatile void *sleeper_looks_at, *waker_looks_at; /* in their caches when they meet, so that neither waits for it */
-    int processors[2];
+    unsigned processors[2];
     bool begun, told;
     _Alignas(64) struct doorbell bell;
     _Alignas(64) _Atomic uint64_t flag;
@@ -38,13 +38,13 @@ static bool choose_processors(struct litmus *l)
     int count = 0;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         return false;
-    for (int i = 0; i < CPU_SETSIZE && count < 2; i++)
+    for (unsigned i = 0; i < CPU_SETSIZE && count < 2; i++)
         if (CPU_ISSET(i, &allowed))
             l->processors[count++] = i;
     return count == 2;
 }
 
-static void pin(int processor)
+static void pin(unsigned processor)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
