@@ -15,10 +15,21 @@ const char *kill_point_name(unsigned index) { return index < COUNT_OF(point_tabl
 
 const char *kill_point_where(unsigned index) { return index < COUNT_OF(point_table) ? point_table[index].where : NULL; }
 
-#ifdef WEIR_KILL_POINTS
+#include "base/error.h"
+
+#ifndef WEIR_KILL_POINTS
+
+bool kill_points_built(void) { return false; }
+
+int kill_point_arm(const char *list, struct weir_error *err)
+{
+    return error_set(err, WEIR_EUNSUPPORTED, "'%s': this build of Weir has no kill points: build it with -DWEIR_KILL_POINTS=ON",
+                     list);
+}
+
+#else
 
 #include "base/check.h"
-#include "base/error.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -48,11 +59,15 @@ struct armed {
     _Atomic uint32_t row_count;
     _Atomic uint32_t active; /* the row that counts now; advanced once, by the process in which it fires */
     _Atomic uint32_t reached[ROWS_MAX];
+    _Atomic uint32_t dropped; /* fired rows that made room for others */
 };
 
-bool kill_point_armed;
+static const _Atomic uint32_t no_rows;
+const _Atomic uint32_t *kill_point_row_count = &no_rows;
 static struct armed *armed;
 static char process_name[64];
+
+bool kill_points_built(void) { return true; }
 
 static int parse_action(const char *text, struct row *row, struct weir_error *err)
 {
@@ -104,7 +119,21 @@ static int map_rows(struct weir_error *err)
     if (memory == MAP_FAILED)
         return error_set_errno(err, errno, "kill points: map %zu bytes", sizeof *armed);
     armed = memory;
+    kill_point_row_count = &armed->row_count;
     return WEIR_OK;
+}
+
+/* Rows that have all fired are done with. In this order, as a process that reads while it is changed must see no row at all. */
+static void drop_fired_rows(void)
+{
+    uint32_t count = atomic_load_explicit(&armed->row_count, memory_order_relaxed);
+    if (atomic_load_explicit(&armed->active, memory_order_relaxed) < count)
+        return;
+    atomic_fetch_add_explicit(&armed->dropped, count, memory_order_relaxed);
+    atomic_store_explicit(&armed->row_count, 0, memory_order_seq_cst);
+    for (unsigned i = 0; i < ROWS_MAX; i++)
+        atomic_store_explicit(&armed->reached[i], 0, memory_order_relaxed);
+    atomic_store_explicit(&armed->active, 0, memory_order_seq_cst);
 }
 
 int kill_point_arm(const char *list, struct weir_error *err)
@@ -114,6 +143,7 @@ int kill_point_arm(const char *list, struct weir_error *err)
     char *copy = strdup(list);
     if (copy == NULL)
         return error_set(err, WEIR_ENOMEM, "WEIR_KILL: out of memory");
+    drop_fired_rows();
     uint32_t count = atomic_load_explicit(&armed->row_count, memory_order_relaxed);
     int code = WEIR_OK;
     char *text = copy;
@@ -129,14 +159,16 @@ int kill_point_arm(const char *list, struct weir_error *err)
     }
     free(copy);
     /* Pairs with the acquire in kill_point_reached(): the rows are whole before they count. */
-    atomic_store_explicit(&armed->row_count, count, memory_order_release);
-    kill_point_armed = count > 0;
+    if (code == WEIR_OK)
+        atomic_store_explicit(&armed->row_count, count, memory_order_release);
     return code;
 }
 
 int kill_point_init(struct weir_error *err)
 {
     const char *list = getenv("WEIR_KILL");
+    if (armed == NULL && map_rows(err) != WEIR_OK)
+        return WEIR_ENOMEM;
     if (list == NULL || *list == 0)
         return WEIR_OK;
     return kill_point_arm(list, err);
@@ -146,7 +178,10 @@ void kill_point_set_process(const char *name) { snprintf(process_name, sizeof pr
 
 unsigned kill_point_fired_count(void)
 {
-    return armed != NULL ? atomic_load_explicit(&armed->active, memory_order_relaxed) : 0;
+    if (armed == NULL)
+        return 0;
+    uint32_t dropped = atomic_load_explicit(&armed->dropped, memory_order_relaxed);
+    return dropped + atomic_load_explicit(&armed->active, memory_order_relaxed);
 }
 
 static bool process_matches(const char *wanted)

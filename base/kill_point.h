@@ -9,6 +9,7 @@
  *   process  only in processes of this name, as in the log ("count/0", "coordinator", "snapshot:count/0") or its part before '/'
  * The counters live in shared memory, so a row fires once in the life of a job, however often its processes are replaced.
  * A row that fires says so in one line of the log (a warning), so that a test can see that it did.
+ * Rows can be armed in a running job too: `weir kill --kill-point`, by the control socket's `arm`.
  * In release builds (no WEIR_KILL_POINTS) all of this is nothing.
  */
 #ifndef WEIR_BASE_KILL_POINT_H
@@ -69,6 +70,7 @@
     X(u1, "takeover: begun, nothing undone")                                                                           \
     X(u2, "takeover: half undone")                                                                                     \
     X(u3, "takeover: heads and tails published again")                                                                 \
+    X(u4, "takeover: done, no standby of its own asked for")                                                           \
     X(u5, "takeover: done, no record read yet")                                                                        \
     X(v1, "recovery: manifest chosen")                                                                                 \
     X(v2, "recovery: half of the state loaded")                                                                        \
@@ -85,10 +87,12 @@ enum kill_point {
 
 #ifdef WEIR_KILL_POINTS
 
-/* Parses WEIR_KILL and makes the shared counters; before the first fork. No WEIR_KILL: nothing is armed. */
+#include <stdatomic.h>
+
+/* Makes the shared counters and parses WEIR_KILL; before the first fork. No WEIR_KILL: nothing is armed. */
 int kill_point_init(struct weir_error *err);
-/* Arms a list at run time, in shared memory, for all processes of the job: those forked later, and where something was armed before
- * the first fork, those that live. */
+/* Arms a list at run time, in shared memory: for all processes that are forked later and, after kill_point_init(), for those that
+ * live. One process at a time. Rows that have all fired make room for new ones. A list with a wrong row arms none of its rows. */
 int kill_point_arm(const char *list, struct weir_error *err);
 /* The name that `@process` is compared with; set after fork. Copied. */
 void kill_point_set_process(const char *name);
@@ -96,14 +100,20 @@ void kill_point_set_process(const char *name);
 unsigned kill_point_fired_count(void);
 /* True where the action is `error`. */
 bool kill_point_reached(enum kill_point point);
-extern bool kill_point_armed; /* false: nothing is armed in this process; checked inline */
+/* How many rows are armed, fired ones among them: shared by all processes of the job. */
+extern const _Atomic uint32_t *kill_point_row_count;
+/* Checked inline, so that a point costs a load while nothing is armed. Relaxed: kill_point_reached() reads it again, with
+ * acquire. */
+static inline bool kill_point_armed(void) { return atomic_load_explicit(kill_point_row_count, memory_order_relaxed) != 0; }
 
-#define KILL_POINT(name) ((void)(kill_point_armed && kill_point_reached(KILL_##name)))
-#define KILL_POINT_ERROR(name) (kill_point_armed && kill_point_reached(KILL_##name))
+#define KILL_POINT(name) ((void)(kill_point_armed() && kill_point_reached(KILL_##name)))
+#define KILL_POINT_ERROR(name) (kill_point_armed() && kill_point_reached(KILL_##name))
 
 #else
 
 static inline int kill_point_init(struct weir_error *err) { (void)err; return WEIR_OK; }
+/* WEIR_EUNSUPPORTED, with what to do. */
+int kill_point_arm(const char *list, struct weir_error *err);
 static inline void kill_point_set_process(const char *name) { (void)name; }
 static inline unsigned kill_point_fired_count(void) { return 0; }
 #define KILL_POINT(name) ((void)0)
@@ -111,6 +121,8 @@ static inline unsigned kill_point_fired_count(void) { return 0; }
 
 #endif
 
+/* Whether this build has them. */
+bool kill_points_built(void);
 /* "s1" and its description; NULL past the table. */
 const char *kill_point_name(unsigned index);
 const char *kill_point_where(unsigned index);

@@ -5,14 +5,13 @@ struct count_state {
     uint64_t price_max;
 };
 
-static const struct weir_state count_states[] = {
+const struct weir_state count_states[1] = {
     {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = sizeof(struct count_state)},
 };
 
-static int count_on_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+int count_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count, struct count_update *ret_updates)
 {
     void *states[WEIR_BATCH_RECORDS_MAX];
-    struct count_update updates[WEIR_BATCH_RECORDS_MAX];
     int code = weir_values(ctx, 0, records, count, states);
     for (size_t i = 0; code == WEIR_OK && i < count; i++) {
         const struct bid *bid = records[i].data;
@@ -20,8 +19,15 @@ static int count_on_batch(struct weir_ctx *ctx, const struct weir_record *record
         state->count++;
         if (bid->price > state->price_max)
             state->price_max = bid->price;
-        updates[i] = (struct count_update){bid->auction, state->count, state->price_max, bid->sequence};
+        ret_updates[i] = (struct count_update){bid->auction, state->count, state->price_max, bid->sequence};
     }
+    return code;
+}
+
+static int count_on_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    struct count_update updates[WEIR_BATCH_RECORDS_MAX];
+    int code = count_batch(ctx, records, count, updates);
     return code == WEIR_OK ? weir_emit_batch(ctx, 0, updates, sizeof updates[0], count) : code;
 }
 

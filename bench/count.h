@@ -23,8 +23,12 @@ struct count_update {
     uint64_t sequence; /* of the bid that made it */
 };
 
+extern const struct weir_state count_states[1];
 extern const struct weir_operator count_operator;
 extern const struct weir_layout count_layout;
+
+/* In on_batch(): counts the bids, and gives the update that each makes. */
+int count_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count, struct count_update *ret_updates);
 
 /* splitmix64 (Steele, Lea, Flood, OOPSLA 2014): the nth number of the sequence with the given seed, n from 1. */
 static inline uint64_t splitmix64_at(uint64_t seed, uint64_t n)

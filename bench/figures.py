@@ -211,44 +211,79 @@ def snapshot(context):
 
 # ------------------------------------------------------------------------------------------------- recovery -----
 
-KILLS = 40
+KILLS = 60
+GAP_KILL_SECONDS = 60
 
 
-def kill_once(job, probe, generation):
-    """Kills the keyed task once a checkpoint was completed since the last recovery. Returns ms to the first record out of the
-    sink's task, and to the first one that never came out before."""
-    completed = job.status()["checkpoints"]["completed"]
-    job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed, "a checkpoint", 60)
-    time.sleep(random.uniform(0, 1))
+def keys_of(mib):
+    return mib * MIB // STATE_BYTES_PER_KEY
+
+
+def kill_once(job, probe):
+    """SIGKILLs the keyed task. Returns ms to the first record at the sink that its successor made."""
     pid = job.task("count")["pid"]
+    seen = probe.writer_count()
     killed_ns = time.monotonic_ns()
     os.kill(pid, signal.SIGKILL)
-    job.wait_until(lambda: probe.row(generation + 1)["first_new_ns"] > 0, "recovery", 60)
-    row = probe.row(generation + 1)
-    return (row["first_ns"] - killed_ns) / 1e6, (row["first_new_ns"] - killed_ns) / 1e6
+    job.wait_until(lambda: any(writer != pid and at > killed_ns for writer, at in probe.writers(seen)), "recovery", 60, pause_s=0.002)
+    return (next(at for writer, at in probe.writers(seen) if writer != pid and at > killed_ns) - killed_ns) / 1e6
 
 
-def recovery(context, label, keys, rate, kills=KILLS):
-    options = [f"--set=rate={rate}", "--checkpoint-interval=1s"]
-    job, probe = updates_job(context, keys, options)
-    random.seed(42)
-    first, first_new = [], []
-    with job:
-        job.wait_until(lambda: probe.records() >= keys, "filling the state")
-        for i in range(kills):
-            generation = job.status()["generation"]
-            times = kill_once(job, probe, generation)
-            first.append(times[0])
-            first_new.append(times[1])
-            context.say(f"recovery.{label}: kill {i + 1} of {kills}: {times[0]:.1f} ms, {times[1]:.1f} ms")
-        command = context.shown(job.arguments)
-    figures = []
-    for name, values in (("first", first), ("first_new", first_new)):
-        note = f"{len(values)} kills, {keys} keys, {rate / 1e6:g} M records/s, checkpoint every second"
-        figures.append(Figure(f"recovery.{label}.{name}.p50", values, "ms", command, note=note))
-        for share, text in ((0.99, "p99"), (1, "max")):
-            figures.append(Figure(f"recovery.{label}.{name}.{text}", values, "ms", command, value=percentile(values, share)))
+def spread(name, values, unit, command, note, bar=None):
+    figures = [Figure(f"{name}.p50", values, unit, command, note=note, bar=bar)]
+    for share, text in ((0.99, "p99"), (1, "max")):
+        figures.append(Figure(f"{name}.{text}", values, unit, command, value=percentile(values, share)))
     return figures
+
+
+def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
+    """way: in_place, by the standby; cold, in place by a process that is forked then; disk: the whole job goes back to the last checkpoint."""
+    takeover = {"in_place": "on", "cold": "cold", "disk": "off"}[way]
+    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB"]
+    job, probe = updates_job(context, keys_of(mib), options)
+    random.seed(42)
+    times = []
+    with job:
+        job.wait_until(lambda: probe.records() >= keys_of(mib), "filling the state")
+        for i in range(kills):
+            if way == "disk":
+                completed = job.status()["checkpoints"]["completed"]
+                job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed, "a checkpoint", 60)
+            time.sleep(random.uniform(0.1, 0.5))
+            times.append(kill_once(job, probe))
+            context.say(f"recovery.{way}.{mib}mib: kill {i + 1} of {kills}: {times[-1]:.2f} ms")
+        command = context.shown(job.arguments)
+    note = f"{len(times)} kills, {mib} MiB of state, {rate / 1e6:g} M records/s, checkpoint every second"
+    bar = ("<=", 0.5) if way == "in_place" else None
+    return spread(f"recovery.{way}.{mib}mib", times, "ms", command, note, bar)
+
+
+def gaps(context, rate, every_s, label):
+    """A random task is killed again and again: what the sink sees of it."""
+    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s"]
+    job, probe = updates_job(context, keys_of(64), options)
+    random.seed(42)
+    with job:
+        job.wait_until(lambda: probe.records() >= keys_of(64), "filling the state")
+        time.sleep(2)
+        first_gap, first_records, begun = probe.gap_count(), probe.records(), time.monotonic()
+        kills = 0
+        while time.monotonic() - begun < GAP_KILL_SECONDS:
+            time.sleep(every_s)
+            tasks = job.status()["tasks"]
+            try:
+                os.kill(random.choice(tasks)["pid"], signal.SIGKILL)
+                kills += 1
+            except ProcessLookupError:
+                pass
+        seconds = time.monotonic() - begun
+        kept = (probe.records() - first_records) / seconds / rate * 100
+        found = [gap / 1e6 for _, gap in probe.gaps(first_gap)]
+        command = context.shown(job.arguments)
+    note = f"{kills} kills of random tasks in {seconds:.0f} s, {rate / 1e6:g} M records/s, 64 MiB of state"
+    longest = sorted(found)[-kills:] or [0.0]
+    return [*spread(f"recovery.gaps.{label}", longest, "ms", command, note),
+            Figure(f"recovery.gaps.{label}.kept", [kept], "% of the rate", command)]
 
 
 # ------------------------------------------------------------------------------------------------- idle ---------
@@ -310,7 +345,14 @@ FIGURES = {
     "pause.256mib": (lambda c: pause(c, "256mib", 256 * MIB, None, None), "the same, 256 MiB"),
     "pause.1gib": (lambda c: pause(c, "1gib", 1024 * MIB, 0.8, ("<=", 0.8)), "the same, 1 GiB"),
     "snapshot": (snapshot, "snapshot write and read bandwidth, beside fio"),
-    "recovery.1mps": (lambda c: recovery(c, "1mps", 100_000, 1_000_000), "SIGKILL of the keyed task to new output: 100,000 keys, 1 M records/s"),
-    "recovery.1m": (lambda c: recovery(c, "1m", 1_000_000, 1_000_000), "the same, 1,000,000 keys"),
+    "recovery.in_place.1mib": (lambda c: recovery(c, "in_place", 1), "SIGKILL of the keyed task to its successor's first record: 1 MiB of state, 1 M records/s"),
+    "recovery.in_place.64mib": (lambda c: recovery(c, "in_place", 64), "the same, 64 MiB"),
+    "recovery.in_place.1gib": (lambda c: recovery(c, "in_place", 1024), "the same, 1 GiB"),
+    "recovery.in_place.4gib": (lambda c: recovery(c, "in_place", 4096), "the same, 4 GiB"),
+    "recovery.cold.64mib": (lambda c: recovery(c, "cold", 64), "the same without standbys, 64 MiB"),
+    "recovery.disk.64mib": (lambda c: recovery(c, "disk", 64, kills=20), "the same without takeover: back to the checkpoint, 64 MiB"),
+    "recovery.disk.1gib": (lambda c: recovery(c, "disk", 1024, kills=10), "the same, 1 GiB"),
+    "recovery.gaps.1s": (lambda c: gaps(c, 1_000_000, 1.0, "1s"), "the longest times without output, a random task killed every second"),
+    "recovery.gaps.100ms": (lambda c: gaps(c, 1_000_000, 0.1, "100ms"), "the same, every 100 ms"),
     "idle": (idle, "CPU time and memory of a job without input"),
 }

@@ -133,8 +133,8 @@ class Probe:
     """struct probe of random_updates.c, shared with the running job."""
 
     BYTES = 262144
-    HEAD = struct.Struct("=QQqQ")
-    ROW = struct.Struct("=QqqQ")
+    HEAD = struct.Struct("=QQqQQQq")
+    ROW = struct.Struct("=qq")
     ROWS = 4096
 
     def __init__(self, path):
@@ -144,15 +144,31 @@ class Probe:
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), self.BYTES)
 
+    def head(self, index):
+        return self.HEAD.unpack_from(self.memory, 0)[index]
+
     def records(self):
-        return self.HEAD.unpack_from(self.memory, 0)[0]
+        return self.head(0)
 
-    def sequence_end(self):
-        return self.HEAD.unpack_from(self.memory, 0)[1]
+    def rows(self, count_index, table, first):
+        """The rows from number `first` on that are still there."""
+        count = self.head(count_index)
+        place = self.HEAD.size + table * self.ROWS * self.ROW.size
+        return [self.ROW.unpack_from(self.memory, place + n % self.ROWS * self.ROW.size) for n in range(max(first, count - self.ROWS), count)]
 
-    def row(self, generation):
-        row = self.ROW.unpack_from(self.memory, self.HEAD.size + generation % self.ROWS * self.ROW.size)
-        return dict(zip(("generation", "first_ns", "first_new_ns", "replayed"), row))
+    def writer_count(self):
+        return self.head(4)
+
+    def writers(self, first):
+        """(pid, time of its first update in ns), in the order of their coming."""
+        return self.rows(4, 0, first)
+
+    def gap_count(self):
+        return self.head(5)
+
+    def gaps(self, first):
+        """(end, length) in ns of the times in which the sink got nothing."""
+        return self.rows(5, 1, first)
 
 
 class Job:

@@ -1,12 +1,13 @@
 /*
  * random_updates.c - the job of figures `pause` and `recovery`: a source that makes bids on random auctions in its own process, the
- * keyed count, and a sink that writes down in a file shared with bench/run how far it has come. Three processes.
+ * keyed count, whose updates bear the pid of the process that made them, and a sink that writes down in a file shared with bench/run how
+ * far it has come, when it first saw another pid, and the longest times in which nothing came. Three processes.
  *
- *     random_updates run --set probe=FILE [--set keys=N] [--set rate=N] [options of run; see run --help]
+ *     random_updates run --set probe=FILE [--set keys=N] [--set rate=N] [--set spin=1] [options of run; see run --help]
  *
  * The first `keys` bids are one for each auction, so that the state is whole after them; then auctions are drawn at random. With a rate
  * (bids per second) a bid is due at a fixed time after the job's first start: after a recovery the source catches up
- * at full speed, as one that reads a log would. `probe` is a file of PROBE_BYTES zeros: struct probe, all fields in the machine's byte order.
+ * at full speed, as one that reads a log would. Between bids it sleeps 1 ms, or (spin=1) looks at the clock all the time. `probe` is a file of PROBE_BYTES zeros: struct probe, all fields in the machine's byte order.
  */
 #include "count.h"
 
@@ -17,22 +18,32 @@
 #include <unistd.h>
 
 #define PROBE_ROWS 4096
+#define PROBE_GAP_NS 100000 /* shorter ones are not written down */
 
-/* One start or recovery of the job, by weir_generation() modulo PROBE_ROWS. Times are CLOCK_MONOTONIC. */
-struct probe_row {
-    uint64_t generation;
-    int64_t first_ns;     /* the first record out of the sink's task */
-    int64_t first_new_ns; /* the first one that never came out before */
-    uint64_t replayed;    /* records before it */
+/* The first update of a process that takes the place of another. Times are CLOCK_MONOTONIC. */
+struct probe_writer {
+    int64_t pid;
+    int64_t first_ns;
 };
 
-/* The sink writes, bench/run reads, but origin_ns: the source, once. A stale read shows an old number. */
+/* A time in which the sink got nothing. */
+struct probe_gap {
+    int64_t end_ns;
+    int64_t gap_ns;
+};
+
+/* The sink writes, bench/run reads, but origin_ns: the source, once. A stale read shows an old number. Rows go round: number n is in row
+ * n modulo PROBE_ROWS, and counts once the count has passed it. */
 struct probe {
     _Atomic uint64_t records;      /* written by the sink since the first start, repeated ones too */
     _Atomic uint64_t sequence_end; /* behind the highest sequence number seen */
     _Atomic int64_t origin_ns;     /* when the first bid was due */
     uint64_t keys;
-    struct probe_row rows[PROBE_ROWS];
+    _Atomic uint64_t writer_count;
+    _Atomic uint64_t gap_count;
+    _Atomic int64_t last_ns; /* when the sink last got something; kept while there is no sink */
+    struct probe_writer writers[PROBE_ROWS];
+    struct probe_gap gaps[PROBE_ROWS];
 };
 #define PROBE_BYTES 262144
 _Static_assert(sizeof(struct probe) <= PROBE_BYTES, "bench/run makes a file of this size");
@@ -41,6 +52,7 @@ struct random_options {
     struct probe *probe;
     uint64_t keys;
     uint64_t rate;
+    bool spin;
 };
 
 static int64_t monotonic_ns(void)
@@ -85,7 +97,7 @@ static int random_poll(struct weir_ctx *ctx, uint32_t records_max)
     uint64_t due = bids_due(options);
     if (self->next >= due) {
         weir_wait_ms(ctx, 1);
-        return WEIR_IDLE;
+        return options->spin ? WEIR_OK : WEIR_IDLE;
     }
     for (uint32_t i = 0; i < records_max && self->next < due; i++) {
         uint64_t draw = splitmix64_at(42, self->next + 1);
@@ -115,44 +127,80 @@ static const struct weir_source random_source = {
     .position = random_position,
 };
 
-/* ---- the sink ---- */
+/* ---- the keyed count, signed ---- */
 
-struct probe_sink {
-    uint64_t known_end; /* sequence numbers below it came out in an earlier generation */
-    uint64_t replayed;
-    struct probe_row *row;
+struct signed_update {
+    struct count_update update;
+    int64_t writer_pid;
 };
 
-static int probe_open(struct weir_ctx *ctx)
+struct signer {
+    int64_t pid;
+};
+
+static int signer_open(struct weir_ctx *ctx)
 {
-    struct probe *probe = ((const struct random_options *)weir_arg(ctx))->probe;
-    struct probe_sink *self = weir_self(ctx);
-    self->known_end = atomic_load(&probe->sequence_end);
-    self->row = &probe->rows[weir_generation(ctx) % PROBE_ROWS];
-    *self->row = (struct probe_row){.generation = weir_generation(ctx)};
+    struct signer *self = weir_self(ctx);
+    self->pid = getpid();
     return WEIR_OK;
 }
 
-static void note_times(struct probe_sink *self, const struct weir_record *records, size_t count)
+static int signer_on_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
-    if (self->row->first_ns == 0)
-        self->row->first_ns = monotonic_ns();
-    const struct count_update *last = records[count - 1].data; /* one source, one key process: in order */
-    if (last->sequence < self->known_end) {
-        self->replayed += count;
+    const struct signer *self = weir_self(ctx);
+    struct count_update updates[WEIR_BATCH_RECORDS_MAX];
+    struct signed_update signed_updates[WEIR_BATCH_RECORDS_MAX];
+    int code = count_batch(ctx, records, count, updates);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++)
+        signed_updates[i] = (struct signed_update){updates[i], self->pid};
+    return code == WEIR_OK ? weir_emit_batch(ctx, 0, signed_updates, sizeof signed_updates[0], count) : code;
+}
+
+static const struct weir_operator signed_count_operator = {
+    .type = "signed-count",
+    .states = count_states,
+    .state_count = 1,
+    .self_bytes = sizeof(struct signer),
+    .open = signer_open,
+    .on_batch = signer_on_batch,
+};
+
+/* ---- the sink ---- */
+
+struct probe_sink {
+    int64_t writer_pid; /* of the last update */
+};
+
+static void note_writer(struct probe *probe, int64_t pid, int64_t now_ns)
+{
+    uint64_t number = atomic_load_explicit(&probe->writer_count, memory_order_relaxed);
+    probe->writers[number % PROBE_ROWS] = (struct probe_writer){pid, now_ns};
+    atomic_store_explicit(&probe->writer_count, number + 1, memory_order_release);
+}
+
+static void note_gap(struct probe *probe, int64_t now_ns)
+{
+    int64_t last_ns = atomic_exchange_explicit(&probe->last_ns, now_ns, memory_order_relaxed);
+    if (last_ns == 0 || now_ns - last_ns < PROBE_GAP_NS)
         return;
-    }
-    self->row->replayed = self->replayed;
-    self->row->first_new_ns = monotonic_ns();
+    uint64_t number = atomic_load_explicit(&probe->gap_count, memory_order_relaxed);
+    probe->gaps[number % PROBE_ROWS] = (struct probe_gap){now_ns, now_ns - last_ns};
+    atomic_store_explicit(&probe->gap_count, number + 1, memory_order_release);
 }
 
 static int probe_write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     struct probe *probe = ((const struct random_options *)weir_arg(ctx))->probe;
     struct probe_sink *self = weir_self(ctx);
-    if (self->row->first_new_ns == 0)
-        note_times(self, records, count);
-    uint64_t end = ((const struct count_update *)records[count - 1].data)->sequence + 1;
+    int64_t now_ns = monotonic_ns();
+    note_gap(probe, now_ns);
+    for (size_t i = 0; i < count; i++) {
+        int64_t pid = ((const struct signed_update *)records[i].data)->writer_pid;
+        if (pid != self->writer_pid)
+            note_writer(probe, pid, now_ns);
+        self->writer_pid = pid;
+    }
+    uint64_t end = ((const struct signed_update *)records[count - 1].data)->update.sequence + 1;
     if (end > atomic_load_explicit(&probe->sequence_end, memory_order_relaxed))
         atomic_store_explicit(&probe->sequence_end, end, memory_order_relaxed);
     uint64_t written = atomic_load_explicit(&probe->records, memory_order_relaxed);
@@ -160,11 +208,20 @@ static int probe_write_batch(struct weir_ctx *ctx, const struct weir_record *rec
     return WEIR_OK;
 }
 
+/* Nothing is kept outside the probe: whoever takes over goes on. */
+static int probe_resume(struct weir_ctx *ctx, const void *position, size_t position_bytes)
+{
+    (void)ctx;
+    (void)position;
+    (void)position_bytes;
+    return WEIR_OK;
+}
+
 static const struct weir_sink probe_sink = {
     .type = "probe",
     .self_bytes = sizeof(struct probe_sink),
-    .open = probe_open,
     .write_batch = probe_write_batch,
+    .resume = probe_resume,
 };
 
 /* ---- the graph ---- */
@@ -188,13 +245,14 @@ static int build(struct weir_job *job)
     const char *path = weir_param(job, "probe", "", "File of 256 KiB zeros that the sink notes its progress in");
     options->keys = weir_param_u64(job, "keys", 1000, "Number of auctions");
     options->rate = weir_param_u64(job, "rate", 0, "Bids per second; 0: as fast as it goes");
+    options->spin = weir_param_u64(job, "spin", 0, "1: the source looks at the clock all the time between bids") != 0;
     options->probe = *path != 0 ? map_probe(path) : NULL;
     if (options->probe == NULL || options->keys == 0)
         return weir_job_fail(job, "it takes --set probe=FILE, a file of %d bytes, and at least one key", PROBE_BYTES);
     options->probe->keys = options->keys;
     struct weir_stream *bids = weir_add_source(job, "source", &random_source, options);
     struct weir_stream *keyed = weir_key_by(bids, offsetof(struct bid, auction), sizeof(uint64_t));
-    struct weir_stream *counts = weir_process(keyed, "count", &count_operator, NULL);
+    struct weir_stream *counts = weir_process(keyed, "count", &signed_count_operator, NULL);
     weir_add_sink(weir_rebalance(counts), "sink", &probe_sink, options);
     return WEIR_OK;
 }

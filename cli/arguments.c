@@ -87,7 +87,7 @@ static int check_words(const struct cli *cli, const struct arguments *arguments,
     bool lacks_job = command->takes_job && !cli->own && arguments->job == NULL;
     if (arguments->help || (!lacks_job && arguments->word_count >= command->words_min))
         return WEIR_OK;
-    const char *list = strcmp(command->name, "run") == 0 ? "'weir list' shows the built-in jobs" : "'weir list' shows those that run";
+    const char *list = command->takes_run_options ? "'weir list' shows the built-in jobs" : "'weir list' shows those that run";
     if (lacks_job)
         return error_set(err, WEIR_EINVAL, "%s: which JOB? %s", command->name, list);
     return error_set(err, WEIR_EINVAL, "%s: needs %s: see '%s %s --help'", command->name, command->words, cli->program, command->name);

@@ -26,7 +26,7 @@ struct cli {
     bool own; /* weir_main(): the program is one job, jobs[0], and commands take no JOB */
 };
 
-/* An option of a command. The options of `run` are those of engine/options.h. */
+/* An option of a command. The options of `run`, which `chaos` takes as well, are those of engine/options.h. */
 struct command_option {
     const char *name;
     const char *placeholder; /* NULL: a flag */
@@ -84,6 +84,11 @@ int arguments_timeout(const struct arguments *arguments, unsigned fallback_ms, u
 int target_find(const struct cli *cli, const struct arguments *arguments, bool stopped_too, char directory[PATH_MAX],
                 struct weir_error *err);
 
+/* What `run` and `chaos` have in common: finds the job (a built-in one, that of the program, or one in a shared object, which is loaded
+ * then), prints the help with the job's parameters where that was asked for, else calls fn. */
+typedef int (*job_command_fn)(const struct cli *cli, const struct arguments *arguments, const struct weir_command_job *job);
+int call_with_job(const struct cli *cli, const struct arguments *arguments, job_command_fn fn);
+
 /* "PROGRAM: text" on standard error; returns the exit status for the code. */
 int print_failure(const struct cli *cli, const struct weir_error *err);
 /* One JSON document on standard output. Borrowed. Returns EXIT_DONE or, when out of memory, EXIT_FAILED. */
@@ -100,6 +105,7 @@ int checkpoints_command(const struct cli *cli, const struct arguments *arguments
 int inspect_command(const struct cli *cli, const struct arguments *arguments);
 int stop_command(const struct cli *cli, const struct arguments *arguments);
 int kill_command(const struct cli *cli, const struct arguments *arguments);
+int chaos_command(const struct cli *cli, const struct arguments *arguments);
 int events_command(const struct cli *cli, const struct arguments *arguments);
 int doctor_command(const struct cli *cli, const struct arguments *arguments);
 int help_command(const struct cli *cli, const struct arguments *arguments);

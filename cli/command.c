@@ -30,7 +30,7 @@ static int call_command(const struct cli *cli, const struct command *command, in
     struct weir_error err = {0};
     if (arguments_parse(cli, command, argc, argv, &arguments, &err) != WEIR_OK)
         return print_failure(cli, &err);
-    if (arguments.help && command->run != run_command) {
+    if (arguments.help && !command->takes_run_options) {
         help_for_command(cli, command);
         return EXIT_DONE;
     }

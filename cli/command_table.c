@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/bytes.h"
+#include "chaos/options.h"
 #include "engine/options.h"
 
 #define JSON_OPTION {"json", NULL, "Prints JSON instead of text for people"}
@@ -29,7 +30,19 @@ static const struct command_option stop_options[] = {
 };
 static const struct command_option kill_options[] = {
     {"signal", "SIGNAL", "Name or number of the signal (default: KILL)"},
+    {"role", "ROLE", "Which process: task, snapshot (the one that writes the task's snapshot at the moment), standby, coordinator or "
+                     "launcher (default: task)"},
+    {"kill-point", "NAME[:NTH]", "Sends no signal: the process kills itself when it comes to this place in the code (for the NTH time from "
+                                 "now on); in builds with kill points, base/kill_point.h lists them"},
     TIMEOUT_OPTION("5s"),
+    JSON_OPTION,
+    END_OF_OPTIONS,
+};
+static const struct command_option chaos_command_options[] = {
+#define CHAOS_ROW(name, placeholder, help, type, field) {name, placeholder, help},
+    CHAOS_OPTION_TABLE(CHAOS_ROW)
+#undef CHAOS_ROW
+    {"junit", "FILE", "Writes the runs as test cases, in JUnit's XML"},
     JSON_OPTION,
     END_OF_OPTIONS,
 };
@@ -71,10 +84,18 @@ static const struct command command_table[] = {
      .details = "CHECKPOINT is the number that 'checkpoints' shows (default: the newest)."},
     {.name = "stop", .words = "", .takes_job = true, .options = stop_options, .run = stop_command,
      .summary = "stop a job with a final checkpoint, and wait until it has ended"},
-    {.name = "kill", .words = "OPERATOR[/INDEX]", .words_min = 1, .words_max = 1, .takes_job = true, .options = kill_options,
-     .run = kill_command, .summary = "send a signal to the process of an operator, to see the job recover",
+    {.name = "kill", .words = "OPERATOR[/INDEX]", .words_max = 1, .takes_job = true, .options = kill_options,
+     .run = kill_command, .summary = "send a signal to a process of a running job, to see the job recover",
      .details = "Without /INDEX all instances of the operator are meant. Operators that are chained share a process: 'status' shows which. "
-                "'coordinator' is accepted too."},
+                "The roles coordinator and launcher need no OPERATOR; the operator 'coordinator' means the same.\n\n"
+                "A process is opened before it is looked at, and signalled only if it is a child of the job's launcher and has the "
+                "right name: another one that has got its number meanwhile is never hit. 'stop --now' is what ends a job."},
+    {.name = "chaos", .words = "", .takes_job = true, .takes_run_options = true, .options = chaos_command_options, .run = chaos_command,
+     .summary = "run a job under faults, again and again, and compare its output with that of a run without",
+     .details = "JOB and its options are those of 'run'; the job must come to its end by itself. Each run has a directory of its own, in which its "
+                "output is, too: file sinks are led there, and standard output becomes a file. Output is compared as a multiset of lines.\n\n"
+                "Where neither the command line nor the environment says otherwise, checkpoints are taken every 10ms and restarts are not limited. A "
+                "launcher that was killed is started again as a user would: by the same command."},
     {.name = "events", .words = "", .takes_job = true, .options = events_options, .run = events_command,
      .summary = "show the event log of a job, running or not"},
     {.name = "doctor", .words = "", .options = doctor_options, .run = doctor_command,
@@ -94,18 +115,18 @@ const struct command *command_find(const char *name)
 
 bool command_option_at(const struct cli *cli, const struct command *command, size_t index, struct command_option *ret_option)
 {
-    if (command->takes_run_options) {
-        const struct option *option = option_at(index);
-        if (option != NULL)
-            *ret_option = (struct command_option){option->name, option->placeholder, option->help};
-        return option != NULL;
-    }
     size_t own = 0;
     for (; command->options != NULL && command->options[own].name != NULL; own++)
         if (own == index) {
             *ret_option = command->options[own];
             return true;
         }
+    if (command->takes_run_options) {
+        const struct option *option = option_at(index - own);
+        if (option != NULL)
+            *ret_option = (struct command_option){option->name, option->placeholder, option->help};
+        return option != NULL;
+    }
     if (!cli->own || !command->takes_job || index != own)
         return false;
     *ret_option = directory_option;

@@ -70,7 +70,7 @@ void completion_bash(const struct cli *cli, FILE *out)
           "    if [ \"$current\" = = ]; then option=${COMP_WORDS[COMP_CWORD-1]} current=''; fi\n"
           "    case $option in\n", out);
     choices(out);
-    fputs("        --directory|--dead-letter) compopt -o filenames; COMPREPLY=($(compgen -f -- \"$current\")); return ;;\n"
+    fputs("        --directory|--dead-letter|--expect|--scratch|--junit) compopt -o filenames; COMPREPLY=($(compgen -f -- \"$current\")); return ;;\n"
           "    esac\n"
           "    if [ -n \"$words\" ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$current\")); return; fi\n"
           "    case ${COMP_WORDS[1]} in\n", out);
@@ -78,7 +78,7 @@ void completion_bash(const struct cli *cli, FILE *out)
     fputs("    esac\n"
           "    if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
           "        case ${COMP_WORDS[1]} in\n"
-          "        run) words=\"$words $jobs\"; compopt -o filenames; COMPREPLY=($(compgen -f -X '!*.so' -- \"$current\")) ;;\n"
+          "        run|chaos) words=\"$words $jobs\"; compopt -o filenames; COMPREPLY=($(compgen -f -X '!*.so' -- \"$current\")) ;;\n"
           "        help) words=\"$words $commands\" ;;\n"
           "        ", out);
     job_commands(out);

@@ -1,13 +1,9 @@
-/* checkpoint, stop, kill: what is asked of a running job through its control socket. */
+/* checkpoint, stop: what is asked of a running job through its control socket. */
 #include "cli/cli.h"
 #include "engine/control.h"
 #include "engine/option_value.h"
 
-#include <ctype.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct call {
     char directory[PATH_MAX];
@@ -73,84 +69,6 @@ int stop_command(const struct cli *cli, const struct arguments *arguments)
     if (code != WEIR_OK)
         error_context(&err, "stop");
     int status = code == WEIR_OK ? print_stopped(arguments, reply) : print_failure(cli, &err);
-    json_decref(reply);
-    return status;
-}
-
-/* ------------------------------------------------------------------------------------------------ kill ----------- */
-
-/* "KILL", "SIGKILL", "kill", "9". */
-static int parse_signal(const char *text, int *ret_signal, struct weir_error *err)
-{
-    const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
-    char *end;
-    long number = strtol(text, &end, 10);
-    if (isdigit((unsigned char)text[0]) && *end == 0 && number > 0 && number < NSIG) {
-        *ret_signal = (int)number;
-        return WEIR_OK;
-    }
-    for (int i = 1; i < NSIG; i++) {
-        const char *known = sigabbrev_np(i);
-        if (known != NULL && strcasecmp(known, name) == 0) {
-            *ret_signal = i;
-            return WEIR_OK;
-        }
-    }
-    return error_set(err, WEIR_EINVAL, "--signal: '%s' is no signal: it takes a name or a number, such as KILL or 9", text);
-}
-
-/* "count/0" -> "count" and 0; "count" -> "count" and -1. */
-static int parse_operator(const char *text, char name[WEIR_NAME_BYTES_MAX + 1], long *ret_subtask, struct weir_error *err)
-{
-    size_t name_bytes = strcspn(text, "/");
-    char *end = NULL;
-    *ret_subtask = -1;
-    if (text[name_bytes] == '/') {
-        *ret_subtask = isdigit((unsigned char)text[name_bytes + 1]) ? strtol(text + name_bytes + 1, &end, 10) : -1;
-        if (end == NULL || *end != 0 || *ret_subtask >= WEIR_PARALLELISM_MAX)
-            return error_set(err, WEIR_EINVAL, "'%s': behind the '/' belongs the index of an instance, 0 or more", text);
-    }
-    if (name_bytes == 0 || name_bytes > WEIR_NAME_BYTES_MAX)
-        return error_set(err, WEIR_EINVAL, "'%s' is no name of an operator", text);
-    memcpy(name, text, name_bytes);
-    name[name_bytes] = 0;
-    return WEIR_OK;
-}
-
-static int print_killed(const struct arguments *arguments, const json_t *reply, int signal)
-{
-    const json_t *killed = json_object_get(reply, "killed");
-    if (arguments_has(arguments, "json"))
-        return print_json(reply);
-    for (size_t i = 0; i < json_array_size(killed); i++) {
-        const char *task = "?";
-        json_int_t pid = 0;
-        json_unpack(json_array_get(killed, i), "{s?s, s?I}", "task", &task, "pid", &pid);
-        printf("sent SIG%s to %s (pid %lld)\n", sigabbrev_np(signal) != NULL ? sigabbrev_np(signal) : "?", task, (long long)pid);
-    }
-    return EXIT_DONE;
-}
-
-int kill_command(const struct cli *cli, const struct arguments *arguments)
-{
-    struct call call;
-    struct weir_error err = {0};
-    json_t *reply = NULL;
-    char name[WEIR_NAME_BYTES_MAX + 1];
-    long subtask = -1;
-    int signal = SIGKILL;
-    const char *signal_text = arguments_value(arguments, "signal");
-    int code = parse_operator(arguments->words[0], name, &subtask, &err);
-    if (code == WEIR_OK && signal_text != NULL)
-        code = parse_signal(signal_text, &signal, &err);
-    if (code == WEIR_OK)
-        code = prepare(cli, arguments, 5000, &call, &err);
-    if (code == WEIR_OK) {
-        json_t *args = json_pack("{s:s, s:o, s:i}", "operator", name, "subtask", subtask >= 0 ? json_integer(subtask) : json_null(),
-                                 "signal", signal);
-        code = control_call(call.directory, "kill", args, call.timeout_ms, &reply, &err);
-    }
-    int status = code == WEIR_OK ? print_killed(arguments, reply, signal) : print_failure(cli, &err);
     json_decref(reply);
     return status;
 }

@@ -48,7 +48,7 @@ static void check_processes(const struct doctor *doctor, struct finding *finding
     getrlimit(RLIMIT_NPROC, &limit);
     finding_found(finding, "%s", limit_text(limit.rlim_cur, soft, sizeof soft));
     if (limit.rlim_cur < PROCESSES_WANTED)
-        finding_trouble(finding, FINDING_WARN, "every task is a process, and has another one while it takes a snapshot: the limit counts all "
+        finding_trouble(finding, FINDING_WARN, "every task is a process, has a standby, and another one while it takes a snapshot: the limit counts all "
                                                "processes of the user",
                         "ulimit -u 4096, or TasksMax and LimitNPROC in the service's unit");
 }

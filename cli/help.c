@@ -87,7 +87,11 @@ static void print_command_options(const struct cli *cli, const struct command *c
     char heading[96];
     struct command_option option;
     printf("\nOptions\n");
-    for (size_t i = 0; command_option_at(cli, command, i, &option); i++) {
+    for (size_t i = 0; command->takes_run_options && command->options != NULL && command->options[i].name != NULL; i++) {
+        option_heading(&command->options[i], heading, sizeof heading);
+        print_entry(heading, command->options[i].help, OPTION_COLUMN);
+    }
+    for (size_t i = 0; !command->takes_run_options && command_option_at(cli, command, i, &option); i++) {
         option_heading(&option, heading, sizeof heading);
         print_entry(heading, option.help, OPTION_COLUMN);
     }
@@ -105,10 +109,10 @@ void help_for_command(const struct cli *cli, const struct command *command)
         putchar('\n');
         text_wrap(command->details, 0, 0, WIDTH);
     }
+    if (!command->takes_run_options || command->options != NULL)
+        print_command_options(cli, command);
     if (command->takes_run_options)
         print_run_options();
-    else
-        print_command_options(cli, command);
 }
 
 void help_job_parameters(const struct weir_command_job *given)

@@ -192,6 +192,8 @@ void man_command(const struct cli *cli, const struct command *command, FILE *out
         fputc('\n', out);
     }
     fputs(".SH OPTIONS\n", out);
+    for (size_t i = 0; command->takes_run_options && command->options != NULL && command->options[i].name != NULL; i++)
+        option_entry(out, &command->options[i]);
     if (command->takes_run_options)
         run_options(out);
     for (size_t i = 0; !command->takes_run_options && command_option_at(cli, command, i, &option); i++)

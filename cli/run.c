@@ -138,7 +138,7 @@ static int run_job(const struct cli *cli, const struct arguments *arguments, con
     return code < 0 ? print_failure(cli, &err) : EXIT_DONE;
 }
 
-int run_command(const struct cli *cli, const struct arguments *arguments)
+int call_with_job(const struct cli *cli, const struct arguments *arguments, job_command_fn fn)
 {
     struct weir_error err = {0};
     struct weir_command_job job = {0};
@@ -147,11 +147,13 @@ int run_command(const struct cli *cli, const struct arguments *arguments)
     if (named && find_job(cli, arguments->job, name, &job, &err) != WEIR_OK)
         return print_failure(cli, &err);
     if (!arguments->help)
-        return run_job(cli, arguments, &job);
+        return fn(cli, arguments, &job);
     help_for_command(cli, arguments->command);
     if (named)
         help_job_parameters(&job);
     else
-        printf("\n'%s run JOB --help' adds the parameters of one job.\n", cli->program);
+        printf("\n'%s %s JOB --help' adds the parameters of one job.\n", cli->program, arguments->command->name);
     return EXIT_DONE;
 }
+
+int run_command(const struct cli *cli, const struct arguments *arguments) { return call_with_job(cli, arguments, run_job); }

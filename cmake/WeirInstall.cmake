@@ -1,4 +1,4 @@
-# cmake --install: the library with its soname, weir.h, weir.pc, a CMake package, the command, its manual pages and its completion
+# cmake --install: the library with its soname, weir.h and weir_chaos.h, weir.pc, a CMake package, the command, its manual pages and its completion
 # for bash. Pages and completion come from the command's own tables, so the command is run once to write them.
 include(CMakePackageConfigHelpers)
 
@@ -12,7 +12,7 @@ install(DIRECTORY ${WEIR_GENERATED}/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
 install(DIRECTORY ${WEIR_GENERATED}/completions DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion)
 
 install(TARGETS weir EXPORT weir-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES include/weir.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES include/weir.h include/weir_chaos.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 # The command finds its library wherever the tree was installed to, without ldconfig.
 file(RELATIVE_PATH WEIR_LIB_FROM_BIN /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/batch.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include <string.h>
@@ -157,6 +158,7 @@ static void fork_snapshot(struct task *task, uint64_t checkpoint_id, uint32_t at
     if (task->cut_live)
         chunk_cut_release(&task->region);
     task->cut_live = false;
+    takeover_spare_standbys(task->job);
     log_line(LOG_WARNING, "checkpoint %llu: %s", (unsigned long long)checkpoint_id, err.text);
     snapshot_failed(task, checkpoint_id, &err);
 }

@@ -80,5 +80,6 @@ struct commit_area {
     /* two slots of slot_bytes follow */
 };
 _Static_assert(sizeof(struct commit_area) % 8 == 0, "the slots are aligned");
+_Static_assert(sizeof(struct commit_area) == 64 + 8 + PENDING_COMMITTABLES_MAX * 272, "tests/crash/takeovers.py knows where they begin");
 
 #endif

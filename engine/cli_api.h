@@ -28,6 +28,31 @@ struct param_info {
 size_t job_param_count(const struct weir_job *job);
 struct param_info job_param_at(const struct weir_job *job, size_t index);
 
+/* The nodes of the graph, once it is built, in the order in which they were added. source or sink is NULL where it is another kind of
+ * node. Texts belong to the job. */
+struct node_info {
+    const char *name;
+    const struct weir_source *source;
+    const struct weir_sink *sink;
+    const void *arg;
+};
+size_t job_node_count(const struct weir_job *job);
+struct node_info job_node_at(const struct weir_job *job, size_t index);
+/* Puts another sink, with its own options, in the place of a sink, before the run. `arg` must outlive the job (weir_job_alloc). */
+int job_replace_sink(struct weir_job *job, size_t index, const struct weir_sink *sink, const void *arg, struct weir_error *err);
+
+/* A task of the plan that the job would run with: its name, as in status, and the operators in it. */
+#define TASK_INFO_NAME_BYTES (WEIR_NAME_BYTES_MAX + 1 + 16)
+struct task_info {
+    char name[TASK_INFO_NAME_BYTES];
+    unsigned subtask;
+    unsigned operator_count;
+    const char *operators[64]; /* the texts belong to the job */
+};
+/* In the order of the plan; free() the array. */
+int job_tasks(const struct weir_job *job, const struct job_options *options, struct task_info **ret_tasks, size_t *ret_count,
+              struct weir_error *err);
+
 /* What the observer is shown, about twice a second. Sums over all tasks, since the first start of this run. */
 struct job_progress {
     const char *state;        /* "starting", "running", "recovering", "stopping", "finished", "failed"; static memory */

@@ -11,6 +11,7 @@
  *   checkpoint                                         -> {"checkpoint": id, "duration_ms", "bytes"} once it is complete
  *   stop {"mode": "checkpoint" | "now"}                -> {"checkpoint": id or null} once the final checkpoint is complete
  *   kill {"operator": name, "subtask": index or null, "signal": number}  -> {"killed": [{"task": "count/0", "pid": n}]}
+ *   arm {"list": as in WEIR_KILL}                      -> {"armed": list}; in builds with kill points
  *
  * The launcher makes the listening socket before the first fork, so that it outlives any one coordinator: requests made while
  * none runs wait in the backlog. The coordinator serves it from its poll loop. Only processes of the same user, or root, are
@@ -86,6 +87,8 @@ int control_call(const char *directory, const char *command, json_t *args, unsig
                  struct weir_error *err);
 /* True where something listens. Takes no lock. */
 bool control_is_served(const char *directory);
+/* The process that listens: the job's launcher. WEIR_ENOENT: no job runs there. It may have ended by the time that it is looked at. */
+int control_launcher(const char *directory, unsigned timeout_ms, pid_t *ret_pid, struct weir_error *err);
 /* Waits until nothing listens any more: after `stop`. WEIR_ETIMEOUT. */
 int control_wait_gone(const char *directory, unsigned timeout_ms, struct weir_error *err);
 

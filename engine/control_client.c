@@ -212,6 +212,22 @@ bool control_is_served(const char *directory)
     return code == WEIR_OK || code == WEIR_EBUSY;
 }
 
+int control_launcher(const char *directory, unsigned timeout_ms, pid_t *ret_pid, struct weir_error *err)
+{
+    struct ucred peer;
+    socklen_t size_bytes = sizeof peer;
+    int fd = -1;
+    int code = control_connect(directory, clock_monotonic_ns() + timeout_ms * NS_PER_MS, &fd, err);
+    if (code != WEIR_OK)
+        return code;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) != 0)
+        code = error_set_errno(err, errno, "job on '%s': cannot tell who listens on its control socket", directory);
+    else
+        *ret_pid = peer.pid; /* of the process that called listen() */
+    close(fd);
+    return code;
+}
+
 int control_wait_gone(const char *directory, unsigned timeout_ms, struct weir_error *err)
 {
     int64_t end_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/kill_point.h"
 #include "base/log.h"
+#include "engine/arm.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -165,8 +166,10 @@ static void handle(void *self, const struct control_request *request, const char
         handle_stop(c, request, args);
     else if (strcmp(command, "kill") == 0)
         handle_kill(c, request, args);
+    else if (strcmp(command, "arm") == 0)
+        arm_kill_points(request, args);
     else
-        control_reply_error(request, WEIR_EINVAL, "there is no command '%s': status, checkpoint, stop, kill", command);
+        control_reply_error(request, WEIR_EINVAL, "there is no command '%s': status, checkpoint, stop, kill, arm", command);
 }
 
 /* ---- the loop ---- */

@@ -46,7 +46,8 @@ static bool died_from_outside(const struct task_shared *task)
 {
     if (task->fell_back != 0)
         return true;
-    return WIFSIGNALED(task->exit_status) && task->hung == 0 && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status));
+    return WIFSIGNALED(task->exit_status) && task->hung == 0 && task->distrusted == 0 &&
+           !takeover_signal_is_own_fault(WTERMSIG(task->exit_status));
 }
 
 static void describe_death(const struct task_shared *task, char *text, size_t capacity)
@@ -54,6 +55,8 @@ static void describe_death(const struct task_shared *task, char *text, size_t ca
     int status = task->exit_status;
     if (task->hung != 0)
         snprintf(text, capacity, "was hung and was killed");
+    else if (task->distrusted != 0)
+        snprintf(text, capacity, "had taken over from a process that died of its own fault, and was killed");
     else if (WIFSIGNALED(status))
         snprintf(text, capacity, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) == EXIT_TASK_FAILED && task->failure.code != 0)

@@ -32,17 +32,30 @@ void job_ring_all_tasks(const struct job *job)
         job_ring_task(job, i);
 }
 
-/* Which process the kernel should kill first when memory runs out: snapshot children (costs a checkpoint), then tasks (cost a
- * recovery), the coordinator and the launcher last. Raising one's own score needs no rights; where it fails nothing is lost. */
+/* Which process the kernel should kill first when memory runs out: snapshot children (cost a checkpoint), standbys (cost a slower
+ * takeover), then tasks (cost a takeover), the coordinator and the launcher last. Raising one's own score needs no rights; where
+ * it fails nothing is lost. */
 static void set_oom_score(const char *name)
 {
-    const char *score = strncmp(name, "snapshot:", 9) == 0 ? "800" : strcmp(name, "coordinator") == 0 ? NULL : "200";
+    const char *score = strcmp(name, "coordinator") == 0 ? NULL : "200";
+    if (strncmp(name, "snapshot:", 9) == 0)
+        score = "800";
+    else if (strncmp(name, "standby:", 8) == 0)
+        score = "500";
     int fd = score != NULL ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
     if (write(fd, score, strlen(score)) < 0)
         log_line(LOG_DEBUG, "oom_score_adj: %s", strerror(errno));
     close(fd);
+}
+
+void job_set_process_name(const char *name)
+{
+    prctl(PR_SET_NAME, name);
+    set_oom_score(name);
+    log_set_name(name);
+    kill_point_set_process(name);
 }
 
 void job_enter_process(const struct job *job, const char *name)
@@ -59,10 +72,7 @@ void job_enter_process(const struct job *job, const char *name)
     CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
     if (getppid() != job->launcher_pid)
         _exit(0);
-    prctl(PR_SET_NAME, name);
-    set_oom_score(name);
-    log_set_name(name);
-    kill_point_set_process(name);
+    job_set_process_name(name);
 }
 
 /* ---- the states of a checkpoint ---- */

@@ -45,6 +45,8 @@ void job_ring_task(const struct job *job, unsigned task);
 void job_ring_all_tasks(const struct job *job);
 /* After fork: a name for log, kill points and ps; death with the launcher; default signals. _exits where the launcher is gone. */
 void job_enter_process(const struct job *job, const char *name);
+/* The part of it that changes when a standby becomes the task. */
+void job_set_process_name(const char *name);
 /* What the manifests of this job must agree with: operators, states, tasks. */
 int job_expected_manifest(const struct job *job, struct manifest **ret_manifest, struct weir_error *err);
 /* The state of a checkpoint changes here and nowhere else, over a table of allowed moves. */

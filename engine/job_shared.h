@@ -11,6 +11,7 @@
 #include "shm/layout.h"
 #include "snapshot/snapshot.h"
 
+#include <pthread.h>
 #include <sys/types.h>
 
 /* ---------------------------------------------------------------- one task ---- */
@@ -125,13 +126,21 @@ struct task_shared {
     struct weir_error failure; /* T, before it exits with EXIT_TASK_FAILED */
     uint32_t damaged;          /* T, before it exits: the checkpoint it was restoring is damaged (failure says how) */
     uint32_t hung;             /* C, before it kills it */
+    uint32_t distrusted;       /* L: it took over from one that had died of its own fault */
     uint32_t fell_back;        /* T, before it exits: it was to take over and could not (failure says why): the whole job goes back */
     _Atomic uint32_t takeover_count;    /* T, once it has taken over: of this run of the command */
-    _Atomic uint32_t takeover_attempts; /* L: takeovers since this task last got on; T: to 0 */
-    _Atomic int64_t takeover_noticed_ns; /* L, monotonic: when the launcher reaped the dead process */
-    /* Whose the task is: L: incarnation << 1, counted up by compare-and-swap by whoever takes it over; with bit 0: nobody's any
-     * more, the whole job goes back. */
+    _Atomic uint32_t takeover_attempts; /* whoever takes over: takeovers since this task last got on; T: to 0 */
+    _Atomic int64_t takeover_noticed_ns; /* whoever takes over, monotonic: when it noticed the death */
+    /* Whose the task is: pid << 32 | incarnation << 1; moved by compare-and-swap only, by whoever takes it over (L, or the standby). Bit
+     * 0: nobody's any more, the whole job goes back. A pid of 0: the launcher is about to fork the one. */
     _Atomic uint64_t owner;
+    _Atomic int32_t previous_pid;  /* the standby that took over: whom it followed; L reaps that one later */
+    _Atomic int32_t standby_pid;   /* L; the standby, to 0, when it becomes the task */
+    _Atomic uint32_t guarded;      /* T: it holds `alive`, so a standby may wait for its end */
+    _Atomic uint32_t standby_spared; /* any task: no standby, there are too few processes */
+    _Atomic uint32_t leaving;      /* T: it is about to exit by itself */
+    _Atomic uint32_t fault_signal; /* T, in its signal handler: it dies of its own fault */
+    pthread_mutex_t alive;         /* robust; held by the task, so that the kernel wakes the standby when it dies. L makes it */
     struct snapshot_slot snapshot;
     int32_t exit_pid;       /* L, before DEAD, and before a takeover: who it was */
     struct cut_record cut;

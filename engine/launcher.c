@@ -47,8 +47,17 @@ static int fork_task(struct launcher *launcher, unsigned i, struct weir_error *e
         close(launcher->signal_fd);
         task_main(job, i);
     }
-    atomic_store(&job->shared->tasks[i].pid, (int32_t)pid);
+    takeover_note_owner(job, i, pid);
     return WEIR_OK;
+}
+
+/* It may have become the task before we come to note it: then it has set the word to 0 already, or will. */
+static void note_standby(struct job *job, unsigned i, pid_t pid)
+{
+    struct task_shared *task = &job->shared->tasks[i];
+    atomic_store(&task->standby_pid, (int32_t)pid);
+    if (takeover_owner(task) == pid)
+        atomic_store(&task->standby_pid, 0);
 }
 
 /* The signals that the launcher blocks stay blocked until the child has its own handling: job_enter_process(). */
@@ -64,8 +73,28 @@ static bool fork_taker(struct launcher *launcher, unsigned i)
         close(launcher->signal_fd);
         task_take_over_main(job, i);
     }
-    atomic_store(&job->shared->tasks[i].pid, (int32_t)pid);
+    takeover_note_owner(job, i, pid);
     return true;
+}
+
+/* One for each task that lacks one. Where a fork fails the next turn tries again: a takeover needs none, it is only faster with it. */
+static void fork_standbys(struct launcher *launcher)
+{
+    struct job *job = launcher->job;
+    for (unsigned i = 0; i < job->plan->task_count; i++) {
+        if (!takeover_wants_standby(job, i))
+            continue;
+        pid_t pid = fork();
+        if (pid < 0) {
+            log_line(LOG_DEBUG, "no standby for task '%s': fork: %s", job->plan->tasks[i].name, strerror(errno));
+            return;
+        }
+        if (pid == 0) {
+            close(launcher->signal_fd);
+            task_standby_main(job, i);
+        }
+        note_standby(job, i, pid);
+    }
 }
 
 static int fork_tasks(struct launcher *launcher, struct weir_error *err)
@@ -110,22 +139,38 @@ static void snapshot_child_gone(struct job *job, unsigned i, int status)
         job_wake(job->coordinator_fd);
 }
 
-static void task_gone(struct launcher *launcher, unsigned i, int status)
+/* Of a task that a standby has taken over. */
+static void previous_gone(struct job *job, unsigned i, pid_t pid, int status)
+{
+    atomic_store(&job->shared->tasks[i].previous_pid, 0);
+    if (WIFSIGNALED(status) && !takeover_signal_is_own_fault(WTERMSIG(status)))
+        takeover_log_death(job, i, pid, status);
+    else
+        takeover_distrust(job, i, status);
+    job_ring_all_tasks(job);
+}
+
+static void task_gone(struct launcher *launcher, unsigned i, pid_t pid, int status)
 {
     struct job *job = launcher->job;
     struct task_shared *task = &job->shared->tasks[i];
-    int32_t pid = atomic_exchange(&task->pid, 0);
+    bool is_taken;
+    int32_t noted = pid;
+    atomic_compare_exchange_strong(&task->pid, &noted, 0); /* else a standby has noted itself already */
     if (atomic_load_explicit(&task->phase, memory_order_acquire) == TASK_FINISHED && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return;
     task->exit_status = status;
     task->exit_pid = pid;
-    if (takeover_claim(job, i)) {
+    if (takeover_claim(job, i, pid, &is_taken)) {
         if (fork_taker(launcher, i)) {
-            takeover_log_death(job, i);
+            takeover_log_death(job, i, pid, status);
             job_ring_all_tasks(job);
             return;
         }
         takeover_give_up(job, i);
+    } else if (is_taken) {
+        previous_gone(job, i, pid, status);
+        return;
     }
     atomic_store_explicit(&task->phase, TASK_DEAD, memory_order_release);
     job_wake(job->coordinator_fd);
@@ -143,10 +188,15 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
         return;
     }
     for (unsigned i = 0; i < job->plan->task_count; i++) {
-        if (pid == atomic_load(&job->shared->tasks[i].pid))
-            task_gone(launcher, i, status);
-        else if (pid == atomic_load(&job->shared->tasks[i].snapshot.child_pid) ||
-                 pid == SNAPSHOT_CLAIM_PID(atomic_load(&job->shared->tasks[i].snapshot.claim)))
+        struct task_shared *task = &job->shared->tasks[i];
+        int32_t standby = pid;
+        if (atomic_compare_exchange_strong(&task->standby_pid, &standby, 0) && pid != takeover_owner(task))
+            return;
+        if (pid == takeover_owner(task))
+            task_gone(launcher, i, pid, status);
+        else if (pid == atomic_load(&task->previous_pid))
+            previous_gone(job, i, pid, status);
+        else if (pid == atomic_load(&task->snapshot.child_pid) || pid == SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)))
             snapshot_child_gone(job, i, status);
     }
 }
@@ -185,8 +235,8 @@ static void kill_children(struct launcher *launcher, bool coordinator_too)
     }
     for (unsigned i = 0; i < launcher->job->plan->task_count; i++) { /* a kernel without that file */
         struct task_shared *task = &launcher->job->shared->tasks[i];
-        int32_t pids[] = {atomic_load(&task->pid), atomic_load(&task->snapshot.child_pid)};
-        for (unsigned j = 0; j < 2; j++)
+        int32_t pids[] = {atomic_load(&task->pid), atomic_load(&task->snapshot.child_pid), atomic_load(&task->standby_pid)};
+        for (unsigned j = 0; j < 3; j++)
             if (pids[j] > 0 && pids[j] != keep)
                 kill(pids[j], SIGKILL);
     }
@@ -393,6 +443,7 @@ static int loop(struct launcher *launcher, struct weir_error *err)
         if (code != WEIR_OK)
             return code;
         watch_coordinator(launcher);
+        fork_standbys(launcher);
         if (clock_monotonic_ns() >= launcher->progress_due_ns)
             show_progress(launcher, false);
     }

@@ -14,7 +14,7 @@
 #define AT(field) offsetof(struct job_options, field)
 
 static const char *const guarantee_names[] = {"exactly-once", "at-least-once", "none", NULL};
-static const char *const takeover_names[] = {"off", "on", NULL};
+static const char *const takeover_names[] = {"off", "cold", "on", NULL};
 static const char *const io_names[] = {"auto", "uring", "pwrite", NULL};
 static const char *const restart_names[] = {"none", "fixed-delay", "exponential-delay", "failure-rate", NULL};
 static const char *const poison_names[] = {"fail", "dead-letter", NULL};
@@ -75,7 +75,8 @@ static const struct option option_table[] = {
 
     {.name = "takeover", .type = OPTION_CHOICE, .offset = AT(takeover), .placeholder = "WHEN", .fallback = "on",
      .choices = takeover_names, .group = group_recovery,
-     .help = "Whether a task that is killed from outside is taken over in place: on, or off (the job goes back to its last checkpoint)"},
+     .help = "Whether a task that is killed from outside is taken over in place: on; cold, by a process forked then, without standby processes; "
+             "or off: the job goes back to its last checkpoint"},
     {.name = "restart", .type = OPTION_CHOICE, .offset = AT(restart), .placeholder = "STRATEGY",
      .fallback = "exponential-delay", .choices = restart_names, .group = group_recovery,
      .help = "How often and how soon a job whose operators fail is recovered"},

@@ -24,7 +24,7 @@ enum option_restart {
     OPTION_RESTART_EXPONENTIAL_DELAY, /* restart_delay_ns, doubled up to restart_delay_max_ns; reset after restart_window_ns */
     OPTION_RESTART_FAILURE_RATE       /* at most restart_attempts within restart_window_ns, restart_delay_ns apart */
 };
-enum option_takeover { OPTION_TAKEOVER_OFF, OPTION_TAKEOVER_ON };
+enum option_takeover { OPTION_TAKEOVER_OFF, OPTION_TAKEOVER_COLD, OPTION_TAKEOVER_ON };
 enum option_poison { OPTION_POISON_FAIL, OPTION_POISON_DEAD_LETTER };
 enum option_log_level { OPTION_LOG_ERROR, OPTION_LOG_WARNING, OPTION_LOG_INFO, OPTION_LOG_DEBUG }; /* as enum log_level */
 

@@ -1,9 +1,11 @@
 /* run.c - the engine's door: a job is made, built, run (cli_api.h). */
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "engine/graph.h"
 #include "engine/launcher.h"
+#include "engine/plan.h"
 #include "engine/registry.h"
 
 #include <stdio.h>
@@ -84,6 +86,54 @@ struct param_info job_param_at(const struct weir_job *job, size_t index)
         if (job->params[i].asked && index-- == 0)
             return (struct param_info){job->params[i].name, job->params[i].fallback, job->params[i].help};
     return (struct param_info){NULL, NULL, NULL};
+}
+
+size_t job_node_count(const struct weir_job *job) { return job->node_count; }
+
+struct node_info job_node_at(const struct weir_job *job, size_t index)
+{
+    const struct graph_node *node = &job->nodes[index];
+    return (struct node_info){.name = node->name, .source = node->source, .sink = node->sink, .arg = node->arg};
+}
+
+int job_replace_sink(struct weir_job *job, size_t index, const struct weir_sink *sink, const void *arg, struct weir_error *err)
+{
+    CHECK(index < job->node_count && job->nodes[index].kind == NODE_SINK);
+    job->nodes[index].sink = sink;
+    job->nodes[index].arg = arg;
+    return graph_check(job, err);
+}
+
+static void fill_task_info(const struct weir_job *job, const struct plan *plan, unsigned index, struct task_info *info)
+{
+    _Static_assert(sizeof info->operators / sizeof info->operators[0] >= GRAPH_NODES_MAX, "a chain may hold all nodes");
+    const struct plan_task *task = &plan->tasks[index];
+    const struct plan_chain *chain = &plan->chains[task->chain];
+    snprintf(info->name, sizeof info->name, "%s", task->name);
+    info->subtask = task->subtask;
+    info->operator_count = chain->node_count;
+    for (unsigned i = 0; i < chain->node_count; i++)
+        info->operators[i] = job->nodes[chain->nodes[i]].name;
+}
+
+int job_tasks(const struct weir_job *job, const struct job_options *options, struct task_info **ret_tasks, size_t *ret_count,
+              struct weir_error *err)
+{
+    struct task_info *tasks = NULL;
+    struct plan *plan = malloc(sizeof *plan);
+    int code = plan != NULL ? plan_make(job, options->no_chain, (unsigned)options->key_groups, plan, err) : WEIR_ENOMEM;
+    if (code == WEIR_OK)
+        tasks = calloc(plan->task_count, sizeof *tasks);
+    if (plan == NULL || (code == WEIR_OK && tasks == NULL))
+        code = error_set(err, WEIR_ENOMEM, "job '%s': out of memory", job->name);
+    for (unsigned i = 0; code == WEIR_OK && i < plan->task_count; i++)
+        fill_task_info(job, plan, i, &tasks[i]);
+    if (code == WEIR_OK) {
+        *ret_tasks = tasks;
+        *ret_count = plan->task_count;
+    }
+    free(plan);
+    return code;
 }
 
 static void log_start(struct job *job)

@@ -6,8 +6,10 @@
 #include "engine/control.h"
 #include "engine/launcher.h"
 #include "engine/overflow.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 #include "shm/region.h"
+#include "snapshot/io_fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,9 +56,12 @@ static int lock_directory(struct job *job, struct weir_error *err)
 
 static int open_directory(struct job *job, struct weir_error *err)
 {
+    const struct io *io = NULL;
     int code = make_parents(job->options->directory, err);
     if (code == WEIR_OK)
-        code = checkpoint_dir_open(io_system(), job->options->directory, true, &job->dir, err);
+        code = io_for_job(&io, err);
+    if (code == WEIR_OK)
+        code = checkpoint_dir_open(io, job->options->directory, true, &job->dir, err);
     if (code == WEIR_OK)
         code = lock_directory(job, err);
     if (code == WEIR_OK)
@@ -244,10 +249,10 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         task->damaged = 0;
         atomic_store(&task->restored, 0);
         task->hung = 0;
-        task->fell_back = 0;
         atomic_store(&task->snapshot.claim, 0);
-        atomic_store(&task->takeover_attempts, 0);
-        atomic_store(&task->owner, 0);
+        int code = takeover_reset(task, err);
+        if (code != WEIR_OK)
+            return code;
         task->failure = (struct weir_error){0};
     }
     return WEIR_OK;

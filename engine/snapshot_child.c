@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include <errno.h>
@@ -107,6 +108,7 @@ static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id, uint
 {
     if (!claim_cut(&task->shared->snapshot, attempt))
         _exit(0);
+    takeover_forget_marks();
     char name[sizeof task->process_name + 16];
     snprintf(name, sizeof name, "snapshot:%s", task->process_name);
     job_enter_process(task->job, name);

@@ -32,7 +32,7 @@ static json_t *task_json(const struct coordinator *c, unsigned i)
     const struct task_counters *counters = &task->counters;
     double write_ns = (double)counter_get(&counters->snapshot_ns_last);
     double bytes = (double)counter_get(&counters->snapshot_bytes_last);
-    return json_pack("{s:s, s:i, s:o, s:i, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:I, s:i}",
+    return json_pack("{s:s, s:i, s:o, s:i, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:I, s:i, s:i}",
                      "name", c->job->graph->nodes[chain->nodes[0]].name, "subtask", (int)plan->subtask, "operators",
                      operators_json(c, chain), "pid", (int)atomic_load(&task->pid), "state",
                      phase_names[atomic_load_explicit(&task->phase, memory_order_relaxed)],
@@ -47,8 +47,16 @@ static json_t *task_json(const struct coordinator *c, unsigned i)
                      "snapshot_bytes_last", (json_int_t)bytes,
                      "snapshot_mb_s", write_ns > 0 ? bytes / write_ns * 1e3 : 0.0,
                      "chunks_copied", count_of(&counters->chunks_copied), "overflow_records", count_of(&counters->overflow_records),
-                     "poison_diverted", count_of(&counters->poison_diverted), "takeovers",
+                     "poison_diverted", count_of(&counters->poison_diverted), "standby_pid", (int)atomic_load(&task->standby_pid), "takeovers",
                      (int)atomic_load_explicit(&task->takeover_count, memory_order_relaxed));
+}
+
+/* The process that writes the task's snapshot; 0: none does. */
+static int snapshot_pid(const struct coordinator *c, unsigned i)
+{
+    const struct snapshot_slot *slot = &c->shared->tasks[i].snapshot;
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    return SNAPSHOT_STATUS(word) == SNAPSHOT_RUNNING ? (int)atomic_load(&slot->child_pid) : 0;
 }
 
 static json_t *edge_json(const struct coordinator *c, unsigned i)
@@ -92,7 +100,9 @@ json_t *status_json(const struct coordinator *c)
     static const char *const guarantees[] = {"exactly-once", "at-least-once", "none"};
     json_t *tasks = json_array(), *edges = json_array(), *counters = json_array();
     for (unsigned i = 0; i < c->job->plan->task_count; i++) {
-        json_array_append_new(tasks, task_json(c, i));
+        json_t *task = task_json(c, i);
+        json_object_set_new(task, "snapshot_pid", json_integer(snapshot_pid(c, i)));
+        json_array_append_new(tasks, task);
         append_counters(c, i, counters);
     }
     for (unsigned i = 0; i < c->job->plan->ring_count; i++)

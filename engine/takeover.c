@@ -1,19 +1,27 @@
 #include "engine/takeover.h"
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define OWNER_NOBODY UINT64_C(1)
+#define OWNER_PID(owner) ((pid_t)((owner) >> 32))
+
+static const int own_faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+
+static uint64_t next_owner(uint64_t owner, pid_t pid) { return (uint64_t)pid << 32 | (uint32_t)((uint32_t)owner + 2); }
 
 bool takeover_signal_is_own_fault(int signal_number)
 {
-    static const int own_faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     for (size_t i = 0; i < COUNT_OF(own_faults); i++)
         if (signal_number == own_faults[i])
             return true;
@@ -33,18 +41,40 @@ bool takeover_is_possible(const struct job *job, unsigned task)
     return true;
 }
 
-static bool died_from_outside(const struct task_shared *task)
+int takeover_reset(struct task_shared *shared, struct weir_error *err)
 {
-    return WIFSIGNALED(task->exit_status) && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status)) && task->hung == 0 &&
-           task->fell_back == 0;
+    pthread_mutexattr_t attributes;
+    int failure = pthread_mutexattr_init(&attributes);
+    if (failure == 0)
+        failure = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    if (failure == 0)
+        failure = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    memset(&shared->alive, 0, sizeof shared->alive); /* whatever its last owner left */
+    if (failure == 0)
+        failure = pthread_mutex_init(&shared->alive, &attributes);
+    if (failure != 0)
+        return error_set_errno(err, failure, "a robust mutex");
+    pthread_mutexattr_destroy(&attributes);
+    atomic_store(&shared->owner, 0);
+    atomic_store(&shared->previous_pid, 0);
+    atomic_store(&shared->standby_pid, 0);
+    atomic_store(&shared->guarded, 0);
+    atomic_store(&shared->standby_spared, 0);
+    atomic_store(&shared->leaving, 0);
+    atomic_store(&shared->fault_signal, 0);
+    atomic_store(&shared->takeover_attempts, 0);
+    shared->fell_back = 0;
+    shared->distrusted = 0;
+    return WEIR_OK;
 }
 
-/* The launcher alone forks, for a takeover as for going back, and it does one after the other: what it sees here stays so. */
-static bool job_runs(const struct job_shared *shared, const struct task_shared *task)
+/* ---- who may ---- */
+
+static bool job_runs(const struct job_shared *shared, const struct task_shared *task, enum task_phase last_phase)
 {
     uint32_t run_state = atomic_load_explicit(&shared->run_state, memory_order_acquire);
     uint32_t phase = atomic_load_explicit(&task->phase, memory_order_acquire);
-    return (run_state == RUN_RUNNING || run_state == RUN_FINISHING) && phase >= TASK_READY && phase <= TASK_FINISHED &&
+    return (run_state == RUN_RUNNING || run_state == RUN_FINISHING) && phase >= TASK_READY && phase <= (uint32_t)last_phase &&
            atomic_load_explicit(&shared->launcher_request, memory_order_acquire) == LAUNCHER_NOTHING;
 }
 
@@ -58,32 +88,175 @@ static bool is_killed_again_and_again(const struct job *job, unsigned task)
     return true;
 }
 
-bool takeover_claim(struct job *job, unsigned task)
+static void note_claim(struct task_shared *shared)
+{
+    atomic_store_explicit(&shared->guarded, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shared->takeover_attempts, 1, memory_order_relaxed);
+    atomic_store_explicit(&shared->takeover_noticed_ns, clock_monotonic_ns(), memory_order_relaxed);
+}
+
+/* ---- the launcher ---- */
+
+pid_t takeover_owner(const struct task_shared *shared) { return OWNER_PID(atomic_load(&shared->owner)); }
+
+void takeover_note_owner(struct job *job, unsigned task, pid_t pid)
+{
+    struct task_shared *shared = &job->shared->tasks[task];
+    uint64_t owner = atomic_load(&shared->owner);
+    atomic_store(&shared->owner, (uint64_t)pid << 32 | (uint32_t)owner);
+    atomic_store(&shared->pid, (int32_t)pid);
+}
+
+static bool died_from_outside(const struct task_shared *task)
+{
+    return WIFSIGNALED(task->exit_status) && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status)) && task->hung == 0 &&
+           task->fell_back == 0 && task->distrusted == 0;
+}
+
+bool takeover_claim(struct job *job, unsigned task, pid_t pid, bool *ret_is_taken)
 {
     struct task_shared *shared = &job->shared->tasks[task];
     uint64_t owner = atomic_load_explicit(&shared->owner, memory_order_acquire);
-    bool wanted = died_from_outside(shared) && job_runs(job->shared, shared) && takeover_is_possible(job, task) &&
+    bool wanted = died_from_outside(shared) && job_runs(job->shared, shared, TASK_FINISHED) && takeover_is_possible(job, task) &&
                   !is_killed_again_and_again(job, task);
-    uint64_t next = wanted ? owner + 2 : owner | OWNER_NOBODY;
-    if ((owner & OWNER_NOBODY) != 0 || !atomic_compare_exchange_strong(&shared->owner, &owner, next) || !wanted)
+    *ret_is_taken = OWNER_PID(owner) != pid ||
+                    !atomic_compare_exchange_strong(&shared->owner, &owner, wanted ? next_owner(owner, 0) : owner | OWNER_NOBODY);
+    if (*ret_is_taken || !wanted)
         return false;
-    atomic_fetch_add_explicit(&shared->takeover_attempts, 1, memory_order_relaxed);
-    atomic_store_explicit(&shared->takeover_noticed_ns, clock_monotonic_ns(), memory_order_relaxed);
+    note_claim(shared);
     return true;
 }
 
-void takeover_log_death(struct job *job, unsigned task)
+void takeover_log_death(struct job *job, unsigned task, pid_t pid, int status)
 {
-    const struct task_shared *shared = &job->shared->tasks[task];
-    int signal_number = WTERMSIG(shared->exit_status);
+    int signal_number = WTERMSIG(status);
     char reason[64];
     snprintf(reason, sizeof reason, "killed by signal %d (%s)", signal_number, strsignal(signal_number));
     event_log_append(&job->events, EVENT_PROCESS_DIED,
-                     json_pack("{s:s, s:s, s:i, s:s, s:i}", "role", "task", "task", job->plan->tasks[task].name, "pid",
-                               (int)shared->exit_pid, "reason", reason, "signal", signal_number));
+                     json_pack("{s:s, s:s, s:i, s:s, s:i}", "role", "task", "task", job->plan->tasks[task].name, "pid", (int)pid,
+                               "reason", reason, "signal", signal_number));
 }
 
 void takeover_give_up(struct job *job, unsigned task)
 {
     atomic_fetch_or(&job->shared->tasks[task].owner, OWNER_NOBODY);
+}
+
+void takeover_distrust(struct job *job, unsigned task, int status)
+{
+    struct task_shared *shared = &job->shared->tasks[task];
+    pid_t successor = atomic_load(&shared->pid);
+    log_line(LOG_WARNING, "task '%s': its process died of its own fault (status %x) and was taken over: the job goes back to the last checkpoint",
+             job->plan->tasks[task].name, (unsigned)status);
+    shared->distrusted = 1;
+    if (successor > 0)
+        kill(successor, SIGKILL);
+}
+
+bool takeover_wants_standby(const struct job *job, unsigned task)
+{
+    const struct task_shared *shared = &job->shared->tasks[task];
+    return atomic_load_explicit(&shared->guarded, memory_order_acquire) != 0 && atomic_load(&shared->standby_pid) == 0 &&
+           atomic_load(&shared->standby_spared) == 0 &&
+           job_runs(job->shared, shared, TASK_ENDED);
+}
+
+/* ---- the task ---- */
+
+static struct task_shared *marked; /* for the signal handler: it is given nothing else */
+static struct sigaction old_actions[NSIG];
+
+/* Marks the task; then the signal goes its usual way: a fault happens again when this returns, what was sent is sent again. */
+static void mark_own_fault(int signal_number, siginfo_t *info, void *context)
+{
+    (void)context;
+    atomic_store(&marked->fault_signal, (uint32_t)signal_number);
+    sigaction(signal_number, &old_actions[signal_number], NULL);
+    if (info->si_code <= 0)
+        raise(signal_number);
+}
+
+void takeover_mark_own_faults(struct task_shared *shared)
+{
+    const size_t stack_bytes = 65536;
+    stack_t stack = {.ss_sp = malloc(stack_bytes), .ss_size = stack_bytes};
+    marked = shared;
+    if (stack.ss_sp == NULL || sigaltstack(&stack, NULL) != 0) /* then an overflow of the stack is told from the exit status, a bit later */
+        log_line(LOG_DEBUG, "no stack for the handler of faults");
+    for (size_t i = 0; i < COUNT_OF(own_faults); i++) {
+        struct sigaction action = {.sa_sigaction = mark_own_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        sigemptyset(&action.sa_mask);
+        CHECK(sigaction(own_faults[i], &action, &old_actions[own_faults[i]]) == 0);
+    }
+}
+
+void takeover_spare_standbys(struct job *job)
+{
+    for (unsigned i = 0; i < job->plan->task_count; i++) {
+        struct task_shared *shared = &job->shared->tasks[i];
+        if (atomic_exchange(&shared->standby_spared, 1) == 0 && i == 0)
+            log_line(LOG_WARNING, "no process is left for a snapshot child: from now on there are no standbys, and takeovers are cold");
+        pid_t standby = atomic_load(&shared->standby_pid);
+        if (standby > 0)
+            kill(standby, SIGKILL);
+    }
+}
+
+void takeover_forget_marks(void)
+{
+    for (size_t i = 0; i < COUNT_OF(own_faults); i++)
+        sigaction(own_faults[i], &old_actions[own_faults[i]], NULL);
+}
+
+/* The mutex of a task whose last owner died is as good as any. */
+static int settle(pthread_mutex_t *mutex, int result)
+{
+    return result == EOWNERDEAD ? pthread_mutex_consistent(mutex) : result;
+}
+
+void takeover_guard(const struct job *job, unsigned task)
+{
+    struct task_shared *shared = &job->shared->tasks[task];
+    if (atomic_load_explicit(&shared->guarded, memory_order_relaxed) != 0 || job->options->takeover != OPTION_TAKEOVER_ON ||
+        !takeover_is_possible(job, task))
+        return;
+    int result = pthread_mutex_trylock(&shared->alive);
+    if (settle(&shared->alive, result) != 0)
+        return; /* a standby that came too late has it, and is about to go */
+    atomic_store_explicit(&shared->guarded, 1, memory_order_release);
+    job_wake(job->launcher_fd);
+}
+
+/* ---- the standby ---- */
+
+static bool left_by_itself(const struct task_shared *shared)
+{
+    return atomic_load(&shared->leaving) != 0 || atomic_load(&shared->fault_signal) != 0 || shared->hung != 0 || shared->fell_back != 0 ||
+           shared->distrusted != 0;
+}
+
+bool takeover_wait(struct job *job, unsigned task)
+{
+    struct task_shared *shared = &job->shared->tasks[task];
+    int result = pthread_mutex_lock(&shared->alive);
+    uint64_t owner = atomic_load_explicit(&shared->owner, memory_order_acquire);
+    bool died = result == EOWNERDEAD;
+    if (settle(&shared->alive, result) != 0 || !died || (owner & OWNER_NOBODY) != 0 || OWNER_PID(owner) == 0 || left_by_itself(shared) ||
+        !job_runs(job->shared, shared, TASK_ENDED) || is_killed_again_and_again(job, task))
+        return false;
+    /* The owner may be another than the one that we slept beside, forked by the launcher, and alive: then it has no mutex yet. */
+    if (atomic_load_explicit(&shared->guarded, memory_order_acquire) == 0)
+        return false;
+    pid_t dead = OWNER_PID(owner);
+    atomic_store(&shared->previous_pid, (int32_t)dead); /* first: the launcher may reap it as soon as it is not the owner any more */
+    if (!atomic_compare_exchange_strong(&shared->owner, &owner, next_owner(owner, getpid()))) {
+        atomic_store(&shared->previous_pid, 0);
+        return false;
+    }
+    note_claim(shared);
+    shared->exit_pid = (int32_t)dead;
+    atomic_store(&shared->standby_pid, 0);
+    atomic_store(&shared->pid, (int32_t)getpid());
+    atomic_store_explicit(&shared->guarded, 1, memory_order_release); /* the mutex is ours already */
+    return true;
 }

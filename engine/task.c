@@ -1,4 +1,5 @@
 /* task.c - the process of a task: set-up, the loop, idling, the end. */
+#include "engine/takeover.h"
 #include "engine/task.h"
 
 #include "base/bytes.h"
@@ -17,13 +18,20 @@
 
 #define PARK_NS_MAX (500 * NS_PER_MS) /* the bound of any wait: a lost wake-up costs no more */
 
+/* By itself: no standby is to take this for a death. */
+static _Noreturn void leave(struct task *task, int status)
+{
+    atomic_store(&task->shared->leaving, 1);
+    _exit(status);
+}
+
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged)
 {
     struct task_shared *shared = task->shared;
     log_line(LOG_ERROR, "%s", err->text);
     shared->failure = *err;
     shared->damaged = damaged;
-    _exit(EXIT_TASK_FAILED);
+    leave(task, EXIT_TASK_FAILED);
 }
 
 /* Why a callback or the engine failed, in the operator's words where it has any. */
@@ -43,8 +51,7 @@ static void describe_failure(const struct task *task, int code, struct weir_erro
         ctx_take_failure(failed, code, ret_err);
 }
 
-/* In the middle of a batch: nothing of it is published. */
-static _Noreturn void fail_with_code(struct task *task, int code)
+_Noreturn void task_fail_with_code(struct task *task, int code)
 {
     struct weir_error err;
     describe_failure(task, code, &err);
@@ -111,7 +118,7 @@ static int attach_rings(struct task *task, struct weir_error *err)
     return code;
 }
 
-static void describe_channels(struct task *task)
+void task_describe_channels(struct task *task)
 {
     const struct weir_job *graph = task->job->graph;
     for (unsigned i = 0; i < graph->edge_count; i++) {
@@ -134,7 +141,7 @@ static int allocate_gulp(struct task *task, struct weir_error *err)
     return WEIR_OK;
 }
 
-static int set_up_memory(struct task *task, bool taken_over, struct weir_error *err)
+int task_map_memory(struct task *task, bool taken_over, struct weir_error *err)
 {
     struct job *job = task->job;
     task->region = job->memory[task->index].region;
@@ -153,10 +160,10 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
     struct task_shared *shared = task->shared;
     memset(shared->user_counters, 0, sizeof shared->user_counters);
     memset(&shared->counters, 0, sizeof shared->counters);
-    int code = set_up_memory(task, false, err);
+    int code = task_map_memory(task, false, err);
     if (code != WEIR_OK)
         return code;
-    describe_channels(task);
+    task_describe_channels(task);
     struct manifest *manifest = NULL;
     const struct manifest_task *restored = NULL;
     code = task_restore(task, atomic_load(&task->job->shared->restore_checkpoint), &manifest, &restored, err);
@@ -183,24 +190,6 @@ static int first_commit(struct task *task, struct weir_error *err)
     if (code >= 0)
         return WEIR_OK;
     describe_failure(task, code, err);
-    return code;
-}
-
-/* In the place of a process that died: what it had committed. */
-static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_error *err)
-{
-    memset(task->shared->user_counters, 0, sizeof task->shared->user_counters);
-    int code = set_up_memory(task, true, err);
-    if (code == WEIR_OK)
-        code = batch_recover(task, ret_undone_bytes, err);
-    if (code != WEIR_OK)
-        return code;
-    describe_channels(task);
-    code = task_make_operators(task, err);
-    if (code == WEIR_OK)
-        code = task_make_outputs(task, err);
-    if (code == WEIR_OK)
-        code = task_resume_operators(task, err);
     return code;
 }
 
@@ -320,6 +309,7 @@ static void got_on(struct task *task)
 static void idle(struct task *task)
 {
     got_on(task);
+    takeover_guard(task->job, task->index);
     if (spin(task))
         return;
     int64_t limit_ns = task->park_ns_max;
@@ -449,6 +439,8 @@ static void loop(struct task *task)
     struct job_shared *job = task->job->shared;
     while (atomic_load_explicit(&job->run_state, memory_order_acquire) == RUN_RUNNING) {
         atomic_store_explicit(&task->shared->heartbeat, ++task->turns, memory_order_relaxed);
+        if (task->turns % 256 == 0)
+            takeover_guard(task->job, task->index);
         task->now_ms = 0;
         int result = turn(task);
         bool with_records = task->batch_records > 0;
@@ -459,7 +451,7 @@ static void loop(struct task *task)
         if (with_records)
             got_on(task);
         if (result < 0)
-            fail_with_code(task, result);
+            task_fail_with_code(task, result);
         batch_wake_readers(task, result == WEIR_OK && !task->output_tight);
         barrier_release_cut(task);
         show_end(task);
@@ -485,10 +477,10 @@ static _Noreturn void finish(struct task *task)
     else
         code = sinks_commit(task, atomic_load_explicit(&job->checkpoint_committed, memory_order_acquire));
     if (code < 0)
-        fail_with_code(task, code);
+        task_fail_with_code(task, code);
     task_close_operators(task);
     set_phase(task, TASK_FINISHED);
-    _exit(0);
+    leave(task, 0);
 }
 
 static void wait_for_start(struct task *task)
@@ -503,7 +495,7 @@ static void wait_for_start(struct task *task)
     }
 }
 
-static struct task *make_task(struct job *job, unsigned index)
+struct task *task_make(struct job *job, unsigned index, const char *role)
 {
     struct task *task = calloc(1, sizeof *task);
     if (task == NULL)
@@ -517,7 +509,7 @@ static struct task *make_task(struct job *job, unsigned index)
         .manual_now_ms = -1,
         .dead_letter_fd = -1,
     };
-    snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
+    snprintf(task->process_name, sizeof task->process_name, "%s%s", role, task->plan->name);
     job_enter_process(job, task->process_name);
     drop_other_memory(job, index);
     pin_to_cpu(task);
@@ -526,17 +518,19 @@ static struct task *make_task(struct job *job, unsigned index)
     return task;
 }
 
-static _Noreturn void run(struct task *task)
+_Noreturn void task_run(struct task *task)
 {
+    takeover_guard(task->job, task->index);
     loop(task);
     if (atomic_load_explicit(&task->job->shared->run_state, memory_order_acquire) == RUN_FINISHING)
         finish(task);
-    _exit(0);
+    leave(task, 0);
 }
 
 _Noreturn void task_main(struct job *job, unsigned index)
 {
-    struct task *task = make_task(job, index);
+    struct task *task = task_make(job, index, "");
+    takeover_mark_own_faults(task->shared);
     set_phase(task, TASK_STARTING);
     int64_t begun_ns = clock_monotonic_ns();
     struct weir_error err = {0};
@@ -551,48 +545,5 @@ _Noreturn void task_main(struct job *job, unsigned index)
     set_phase(task, TASK_READY);
     wait_for_start(task);
     set_phase(task, TASK_RUNNING);
-    run(task);
-}
-
-/* What took how long, for people and tests. */
-static void log_takeover(struct task *task, uint64_t undone_bytes)
-{
-    struct task_shared *shared = task->shared;
-    int64_t duration_ns = clock_monotonic_ns() - atomic_load_explicit(&shared->takeover_noticed_ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&shared->takeover_count, 1, memory_order_relaxed);
-    log_line(LOG_INFO, "taken over from process %d in %.2f ms", (int)shared->exit_pid, (double)duration_ns / 1e6);
-    event_log_append(&task->job->events, EVENT_TAKEOVER,
-                     json_pack("{s:s, s:i, s:i, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)shared->exit_pid, "pid",
-                               (int)getpid(), "duration_ns", (json_int_t)duration_ns, "undone_bytes", (json_int_t)undone_bytes,
-                               "attempt", (int)atomic_load_explicit(&shared->takeover_attempts, memory_order_relaxed)));
-}
-
-/* The phase stays what it was: nobody else is to notice. */
-_Noreturn void task_take_over_main(struct job *job, unsigned index)
-{
-    struct task *task = make_task(job, index);
-    struct task_shared *shared = task->shared;
-    struct weir_error err = {0};
-    uint64_t undone_bytes = 0;
-    task->turns = atomic_load_explicit(&shared->heartbeat, memory_order_relaxed);
-    task->proving = true;
-    doorbell_cancel(&shared->bell);
-    atomic_store_explicit(&shared->in_progress.ring, 0, memory_order_relaxed);
-    KILL_POINT(u1);
-    if (take_over(task, &undone_bytes, &err) != WEIR_OK) {
-        error_context(&err, "cannot be taken over");
-        shared->fell_back = 1;
-        task_fail(task, &err, false);
-    }
-    batch_publish_again(task);
-    KILL_POINT(u3);
-    int code = task->barrier_due != 0 ? barrier_finish(task) : WEIR_OK;
-    if (code < 0)
-        fail_with_code(task, code);
-    uint32_t ready = TASK_READY;
-    if (atomic_compare_exchange_strong(&shared->phase, &ready, TASK_RUNNING)) /* it died before it saw that all were */
-        job_wake(job->coordinator_fd);
-    log_takeover(task, undone_bytes);
-    KILL_POINT(u5);
-    run(task);
+    task_run(task);
 }

@@ -162,10 +162,20 @@ struct task {
     int dead_letter_fd;        /* -1: not open */
 };
 
+/* The parts of a task's process (task.c) that takeover_task.c needs as well: in this order. `role` stands before the name of a process
+ * that is not the task (yet). */
+struct task *task_make(struct job *job, unsigned index, const char *role);
+int task_map_memory(struct task *task, bool taken_over, struct weir_error *err);
+void task_describe_channels(struct task *task);
+_Noreturn void task_run(struct task *task);
+/* A callback or the engine failed: nothing of the open batch is published. */
+_Noreturn void task_fail_with_code(struct task *task, int code);
+
 /* The process of a task. Never returns. */
 _Noreturn void task_main(struct job *job, unsigned index);
-/* The same, in the place of one that died: see takeover.h. */
+/* The same, in the place of one that died, or waiting for its end: see takeover.h. */
 _Noreturn void task_take_over_main(struct job *job, unsigned index);
+_Noreturn void task_standby_main(struct job *job, unsigned index);
 
 /* ---- operators (operator.c) ---- */
 int task_make_operators(struct task *task, struct weir_error *err);

@@ -42,9 +42,12 @@ struct ring_shared {
     /* Consumer writes (release), producer reads (acquire). Bytes below it may be overwritten. Stale: less room is seen. */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t tail;
 
-    /* Consumer sets it before it sleeps, either clears it: "ring me when you publish". */
+    /* The wishes. Each has one writer, who sets it before it sleeps and clears it when it has found what it wanted. A ringer that
+     * cleared it could do so for something that was found long ago, just before its owner sleeps, and find the doorbell still
+     * awake: then the owner would sleep without a wish. Stale: a look at the doorbell for nothing. */
+    /* Consumer: "ring me when you publish". */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t data_wanted;
-    /* Producer sets it before it sleeps, either clears it: "ring me when the tail has reached this", 0: no need. */
+    /* Producer: "ring me when the tail has reached this", 0: no need. */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t space_wanted;
 };
 static_assert(sizeof(struct ring_shared) <= SHM_PAGE_BYTES, "the control part of a ring is one page");

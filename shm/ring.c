@@ -78,7 +78,24 @@ bool ring_refresh_tail(struct ring_producer *p, uint64_t frame_bytes)
         return false;
     }
     p->tail_cached = tail;
-    return ring_free_bytes(p) >= frame_bytes;
+    if (ring_free_bytes(p) < frame_bytes)
+        return false;
+    if (atomic_load_explicit(&p->shared->space_wanted, memory_order_relaxed) != 0)
+        atomic_store_explicit(&p->shared->space_wanted, 0, memory_order_relaxed); /* met */
+    return true;
+}
+
+/* Both as they were at one moment, also while others move them: a standby attaches to rings that are in use. */
+static void read_positions(const struct ring_shared *shared, uint64_t *ret_head, uint64_t *ret_tail)
+{
+    uint64_t before, tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+    unsigned tries = 0;
+    do {
+        before = tail;
+        *ret_head = atomic_load_explicit(&shared->head, memory_order_acquire);
+        tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+    } while (tail != before && ++tries < 100000);
+    *ret_tail = tail;
 }
 
 /* Reads the control page once, checks it, and maps the ring. */
@@ -91,8 +108,8 @@ static int attach(int fd, struct ring_shared **ret_shared, uint64_t *ret_capacit
         code = ring_map_control(fd, &shared, err);
     if (code != WEIR_OK)
         return code;
-    uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
-    uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+    uint64_t head, tail;
+    read_positions(shared, &head, &tail);
     bool sound = shared->magic == RING_MAGIC && shared->capacity_bytes == capacity_bytes && tail <= head &&
                  head - tail <= capacity_bytes && ((head | tail) & 7) == 0;
     region_unmap(shared, SHM_PAGE_BYTES);
@@ -155,7 +172,9 @@ int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err
 
 int ring_producer_adopt(struct ring_producer *p, uint64_t head, uint64_t record_count, struct weir_error *err)
 {
-    if (head < p->head_published || head - p->tail_cached > p->capacity_bytes || (head & 7) != 0)
+    p->head_published = atomic_load_explicit(&p->shared->head, memory_order_acquire); /* a standby attached long ago */
+    p->tail_cached = atomic_load_explicit(&p->shared->tail, memory_order_acquire);
+    if (head < p->head_published || p->tail_cached > p->head_published || head - p->tail_cached > p->capacity_bytes || (head & 7) != 0)
         return error_set(err, WEIR_ECORRUPT, "ring: a head of %llu, but %llu is published", (unsigned long long)head,
                          (unsigned long long)p->head_published);
     p->head = head;
@@ -166,6 +185,7 @@ int ring_producer_adopt(struct ring_producer *p, uint64_t head, uint64_t record_
 int ring_consumer_adopt(struct ring_consumer *c, uint64_t tail, struct weir_error *err)
 {
     uint64_t head = atomic_load_explicit(&c->shared->head, memory_order_acquire);
+    c->tail_released = atomic_load_explicit(&c->shared->tail, memory_order_acquire);
     if (tail < c->tail_released || tail > head || (tail & 7) != 0)
         return error_set(err, WEIR_ECORRUPT, "ring: a tail of %llu, but %llu is released and %llu published",
                          (unsigned long long)tail, (unsigned long long)c->tail_released, (unsigned long long)head);

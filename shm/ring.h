@@ -132,7 +132,8 @@ static inline void ring_push(struct ring_producer *p, uint32_t size_bytes, enum 
     p->record_count += kind == FRAME_RECORD;
 }
 
-/* Makes all pushed frames visible. Returns whether the consumer asked to be rung (then ring its doorbell). */
+/* Makes all pushed frames visible. Returns whether the consumer asks to be rung (then ring its doorbell). The wish stays: only
+ * its owner knows when it is met (see layout.h). */
 static inline bool ring_publish(struct ring_producer *p)
 {
     if (p->head == p->head_published)
@@ -141,9 +142,7 @@ static inline bool ring_publish(struct ring_producer *p)
     atomic_store_explicit(&p->shared->head, p->head, memory_order_release);
     atomic_store_explicit(&p->shared->records, p->record_count, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* head before data_wanted; pairs with doorbell_prepare() */
-    if (__builtin_expect(atomic_load_explicit(&p->shared->data_wanted, memory_order_relaxed) == 0, 1))
-        return false;
-    return atomic_exchange_explicit(&p->shared->data_wanted, 0, memory_order_relaxed) != 0;
+    return __builtin_expect(atomic_load_explicit(&p->shared->data_wanted, memory_order_relaxed) != 0, 0);
 }
 
 /* WEIR_OK and the next frame; WEIR_IDLE while there is none; WEIR_ECORRUPT. */
@@ -155,10 +154,12 @@ static inline int ring_peek(struct ring_consumer *c, struct ring_frame *ret_fram
             return WEIR_IDLE;
         if (__builtin_expect(c->head_cached - c->tail_released > c->capacity_bytes || (c->head_cached & 7) != 0, 0))
             return ring_poison(c->shared);
+        if (__builtin_expect(atomic_load_explicit(&c->shared->data_wanted, memory_order_relaxed) != 0, 0))
+            atomic_store_explicit(&c->shared->data_wanted, 0, memory_order_relaxed); /* met */
     }
     const unsigned char *at = c->data + (c->tail & c->index_mask);
-    uint64_t header;
-    memcpy(&header, at, sizeof header);
+    /* Atomic, so that no compiler reads it twice: what was checked is what is used. */
+    uint64_t header = atomic_load_explicit((const _Atomic uint64_t *)(const void *)at, memory_order_relaxed);
     uint32_t size_bytes = (uint32_t)header;
     uint8_t kind = (uint8_t)(header >> 32);
     uint64_t frame_bytes = ring_frame_bytes(size_bytes);
@@ -174,7 +175,7 @@ static inline int ring_peek(struct ring_consumer *c, struct ring_frame *ret_fram
     return WEIR_OK;
 }
 
-/* Gives the bytes of all peeked frames back. Returns whether the producer asked to be rung. */
+/* Gives the bytes of all peeked frames back. Returns whether the producer asks to be rung, now that there is so much room. */
 static inline bool ring_release(struct ring_consumer *c)
 {
     if (c->tail == c->tail_released)
@@ -183,9 +184,7 @@ static inline bool ring_release(struct ring_consumer *c)
     atomic_store_explicit(&c->shared->tail, c->tail, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* tail before space_wanted; pairs with doorbell_prepare() */
     uint64_t wanted = atomic_load_explicit(&c->shared->space_wanted, memory_order_relaxed);
-    if (__builtin_expect(wanted == 0 || c->tail < wanted, 1))
-        return false;
-    return atomic_exchange_explicit(&c->shared->space_wanted, 0, memory_order_relaxed) != 0;
+    return __builtin_expect(wanted != 0 && c->tail >= wanted, 0);
 }
 
 /* Whether ring_peek() would find something, without taking it. */

@@ -79,7 +79,7 @@ static int write_half(struct snapshot_writer *w, struct weir_error *err)
 {
 #ifdef WEIR_KILL_POINTS
     size_t half_bytes = (w->slot_used_bytes / 2) & ~(size_t)(PAGE_BYTES - 1);
-    if (!kill_point_armed || half_bytes == 0)
+    if (!kill_point_armed() || half_bytes == 0)
         return WEIR_OK;
     ssize_t result = io_write_full(w->io, w->fd, w->slot->data, half_bytes, w->offset);
     if (result < 0)

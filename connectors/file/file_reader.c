@@ -99,5 +99,6 @@ int file_reader_fill(struct weir_ctx *ctx, struct file_reader *r)
         return WEIR_OK;
     if (r->end == UINT64_MAX) /* a growing file */
         return WEIR_END;
-    return fail_truncated(ctx, r, at);
+    int result = file_reader_check_size(ctx, r);
+    return result == WEIR_OK ? fail_truncated(ctx, r, at) : result;
 }

@@ -77,6 +77,37 @@ wait_until has_event takeover
 wait_until status_is running
 try 0 kill nexmark_bids coordinator --json
 wait_until status_is running
+
+# Each role, by its own process; a coordinator that is stopped can answer nothing, and is reached all the same.
+try 3 kill nexmark_bids --role=standby highest/9
+try 0 kill nexmark_bids coordinator --signal=STOP
+shows '^sent SIGSTOP to coordinator'
+try 0 kill nexmark_bids --role=coordinator --signal=cont --json
+[ "$(json killed 0 task)" = coordinator ] || fail "kill --json: $(cat "$work/out")"
+wait_until status_is running
+try 0 kill nexmark_bids --role=launcher --signal=CONT
+shows "^sent SIGCONT to launcher \(pid $job_pid\)"
+wait_until "$weir" kill nexmark_bids highest/0 --role=snapshot
+try 0 kill nexmark_bids project --signal=7
+shows '^sent SIGBUS to [a-z]+/0'
+wait_until status_is running
+
+# A kill point, armed while the job runs: of builds that have them.
+deaths() { "$weir" events nexmark_bids --event=process_died | grep -c 'highest/0'; }
+more_deaths() { [ "$(deaths)" -gt "$before" ]; }
+if "$weir" kill nexmark_bids --kill-point=zz9 2> "$work/err"; then
+    fail "a kill point of no such name was armed"
+elif ! grep -q 'no kill points' "$work/err"; then
+    says "'zz9'"
+    for round in 1 2; do
+        wait_until status_is running
+        before=$(deaths) || true
+        try 0 kill nexmark_bids highest/0 --kill-point=t3:2
+        shows '^armed t3:2@highest/0'
+        wait_until more_deaths
+    done
+fi
+wait_until status_is running
 try 0 events nexmark_bids --event=process_died
 shows 'task=.*highest/0'
 [ "$("$weir" events nexmark_bids --limit=2 | wc -l)" = 2 ] || fail "events --limit=2"

@@ -37,6 +37,12 @@ done << 'TABLE'
 2|kill nothing|needs OPERATOR
 2|kill nothing count/x|behind the '/'
 2|kill nothing count --signal=FOO|'FOO' is no signal
+2|kill nothing count --role=king|'king' is no role
+2|kill nothing count --role=launcher|serves all operators
+2|kill nothing --role=snapshot|needs OPERATOR
+2|kill nothing count --kill-point=t3 --signal=KILL|sends no signal
+2|kill nothing count --kill-point=t3,t4|one name
+3|kill nothing --role=launcher|no job 'nothing' runs
 2|status nothing --timeout=soon|--timeout
 2|events nothing --event=job_start|did you mean 'job_started'
 2|events nothing --since=yesterday|--since

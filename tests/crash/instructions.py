@@ -8,15 +8,18 @@ import subprocess
 from crash_run import EndedEarly, Failure, Job, with_longer_jobs
 from support import run_cases
 
-# function, task, kills of the short test, the same for a taker
+# function, task, kills of the short test, whether in the process that takes the task over
 PLACES = (
-    ("batch_commit", "track/0", 60),
-    ("batch_commit", "file/0", 30),
-    ("batch_commit", "sink/0", 30),
-    ("input_turn", "track/0", 60),
-    ("input_turn", "sink/0", 30),
-    ("barrier_take", "track/0", 40),
-    ("barrier_take", "sink/0", 40),
+    ("batch_commit", "track/0", 60, False),
+    ("batch_commit", "file/0", 30, False),
+    ("batch_commit", "sink/0", 30, False),
+    ("input_turn", "track/0", 60, False),
+    ("input_turn", "sink/0", 30, False),
+    ("barrier_take", "track/0", 40, False),
+    ("barrier_take", "sink/0", 40, False),
+    ("batch_recover", "track/0", 40, True),
+    ("batch_publish_again", "track/0", 20, True),
+    ("task_take_over_main", "sink/0", 40, True),
 )
 KILLS_LONG = 4000
 RATE = 12000
@@ -32,7 +35,7 @@ def offsets(program):
 def measure(setting, job, killer, place, step, kills):
     """Kills, the last n, and whether the whole function was gone through."""
     function, task = place[:2]
-    done = subprocess.run([killer, str(job.process.pid), task, offsets(setting.program)[function], "0", str(step), str(kills)],
+    done = subprocess.run([killer, *(["--taker"] if place[3] else []), str(job.process.pid), task, offsets(setting.program)[function], "0", str(step), str(kills)],
                           capture_output=True, text=True, check=False)
     if done.returncode == 2:
         return None
@@ -72,7 +75,9 @@ def make_cases(setting, random):
     killer = os.path.join(os.path.dirname(setting.program), "step_killer")
     for place in PLACES:
         own = type(random)(random.randrange(1 << 30))
-        for options in ([], ["--no-chain"]) if setting.long else ([],):
+        # A taker is caught where the launcher forks it: standbys wait already.
+        first = ["--takeover=cold"] if place[3] else []
+        for options in (first, [*first, "--no-chain"]) if setting.long else (first,):
             yield f"{place[0]} of {place[1]} {' '.join(options)}", lambda s, p=place, o=options, r=own: sweep(s, killer, p, o, r)
 
 

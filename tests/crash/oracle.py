@@ -111,12 +111,14 @@ def expected_output(parameters):
     skip_track = parameters.get("skip_track")
     skip_tally = parameters.get("skip_tally")
     sink, tallies = [], []
-    states = {}
+    states, tallied = {}, {}
     total_count = total_sum = 0
     for sequence, key, value in file_events(count, keys, seed):
         value = mix(value)
         if sequence != skip_tally:
-            tallies.append(line(KIND_TALLY, 0, sequence, key, 0, value, 0, 0))
+            key_count, key_sum = tallied.get(key, (0, 0))
+            tallied[key] = key_count + 1, (key_sum * 31 + value) & MASK
+            tallies.append(line(KIND_TALLY, 0, sequence, key, tallied[key][0], value, tallied[key][1], 0))
             total_count += 1
             total_sum = (total_sum + value) & MASK
         if sequence == skip_track:

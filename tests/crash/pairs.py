@@ -22,7 +22,7 @@ IN_PLACE = [  # a taker is killed, or a neighbour, a snapshot child or the coord
     "p4:3@tally,u3:1@tally", "p5:3@sink,u1:1@sink", "p5:2@sink,t5:200@track,k7:1", "h1:3@snapshot:track,t5:1@track", "h3:3@snapshot:track,t5:1@track",
     "h6:3@snapshot:sink,t5:1@sink", "h7:3@snapshot:sink,b3:1@sink", "k6:3,c1:1@track", "k5:3,t4:1@track", "k7:3,p3:1@sink", "k8:3,p4:1@sink",
     "k4:2,b3:1@track", "s3:3@file,s3:1@sequence", "s1:100@file,s2:1@file", "r1:100@track,r4:1@track,r2:1@track", "c2:200@sink,c3:1@track",
-    "c4:20@sink,c4:1@track", "s3:4@sequence,b3:1@track,b4:1@sink,p4:1@sink", "t7:200@track,t7:1@track,t1:1@track", "t3:200@sink,p2:1@sink",
+    "c4:20@sink,c4:1@track", "s3:4@sequence,b3:1@track,b4:1@sink,p4:1@sink", "t5:200@track,u4:1@track", "t7:200@track,t7:1@track,t1:1@track", "t3:200@sink,p2:1@sink",
 ]
 
 

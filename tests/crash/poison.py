@@ -77,7 +77,7 @@ def diverted(fault, where, options, kill=None):
 
 def make_cases(setting, random):
     hang = ["--heartbeat-timeout=200ms"]
-    for where in ("track", "tally"):  # on_record with keys, on_batch
+    for where in ("track", "tally"):  # on_record, on_batch
         for fault, options in (("segv", []), ("abort", []), ("fail", []), ("spin", hang)):
             yield f"{fault} once in {where}", once(fault, where, options)
             if fault == "abort" and not setting.long:

@@ -17,6 +17,8 @@ def role_of(process):
         return "coordinator"
     if process.name.startswith("snapshot:"):
         return "snapshot child"
+    if process.name.startswith("standby:"):
+        return "standby"
     return "task" if "/" in process.name else "process just forked"
 
 
@@ -30,11 +32,13 @@ def choose_victims(processes, random):
         return processes, "all but the launcher at once"
     if chance < 0.22:
         return random.sample(processes, min(len(processes), random.randint(2, 4))), "several at once"
-    if chance < 0.32:
+    if chance < 0.25:
+        return [process for process in processes if role_of(process) in ("task", "standby")], "all tasks and standbys at once"
+    if chance < 0.33:
         coordinators = [process for process in processes if role_of(process) == "coordinator"]
         return coordinators, "coordinator"
-    others = [process for process in processes if role_of(process) in ("snapshot child", "process just forked")]
-    victim = random.choice(others if others and chance < 0.6 else processes)
+    others = [process for process in processes if role_of(process) in ("snapshot child", "process just forked", "standby")]
+    victim = random.choice(others if others and chance < 0.5 else tasks if tasks and chance < 0.8 else processes)
     return [victim], role_of(victim)
 
 
@@ -56,7 +60,8 @@ def kill_at_random(setting, job, random, kills_max):
 
 def make_case(number, seed, random):
     def run(setting):
-        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3] + ["--takeover=off"] * (number % 5 == 4)
+        takeover = ["on", "on", "cold", "on", "off"][number % 5]
+        options = [["--no-chain"], [], ["--io=pwrite"]][number % 3] + [f"--takeover={takeover}"]
         parameters = {"count": 24000, "seed": seed, "rate": 12000, "timers": number % 2}
         with Job(setting, parameters, options) as job:
             job.sinks = 1 + number % 2
@@ -69,7 +74,7 @@ def make_case(number, seed, random):
             setting.count("jobs")
             setting.count("random kills", kills)
             setting.count("taken over", len(job.events("takeover")))
-            setting.count(f"gone back, --takeover={'off' if number % 5 == 4 else 'on'}", len(job.events("recovery_started")))
+            setting.count(f"gone back, {options[-1]}", len(job.events("recovery_started")))
     return f"job {number} seed {seed}", run
 
 

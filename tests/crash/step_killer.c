@@ -222,23 +222,46 @@ static enum outcome kill_task(const struct killer *k, pid_t *last, uint64_t n)
     }
 }
 
-/* The launcher's next child is caught at its first instruction. */
+/* The launcher's next child is caught at its first instruction. Its own stop may be told before the launcher's. */
 static pid_t catch_fork(const struct killer *k)
 {
+    pid_t stopped = 0;
     for (;;) {
         int status;
         pid_t pid = waitpid(-1, &status, __WALL);
         if (pid < 0 || (pid == k->launcher && !WIFSTOPPED(status)))
             return 0;
-        if (pid == k->launcher && status >> 8 == (SIGTRAP | (PTRACE_EVENT_FORK << 8))) {
+        if (pid != k->launcher) {
+            stopped = WIFSTOPPED(status) ? pid : stopped;
+            continue;
+        }
+        if (status >> 8 == (SIGTRAP | (PTRACE_EVENT_FORK << 8))) {
             unsigned long child = 0;
             if (ptrace(PTRACE_GETEVENTMSG, pid, NULL, &child) != 0)
                 return 0;
             ptrace(PTRACE_CONT, pid, NULL, NULL);
-            return next_stop((pid_t)child) >= 0 ? (pid_t)child : 0;
+            return (pid_t)child == stopped || next_stop((pid_t)child) >= 0 ? (pid_t)child : 0;
         }
-        if (WIFSTOPPED(status))
-            ptrace(PTRACE_CONT, pid, NULL, WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status));
+        ptrace(PTRACE_CONT, pid, NULL, WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status));
+    }
+}
+
+/* Until a process has slept a few times: then it has done what there was to do, and a kill is not one in a row. */
+static void await_rest(const struct killer *k, pid_t pid)
+{
+    double end = now_s() + DEADLINE_S;
+    unsigned long sleeps = 0;
+    while (sleeps < 5 && job_lives(k) && now_s() < end) {
+        char path[64], line[256];
+        snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+        FILE *file = fopen(path, "re");
+        if (file == NULL)
+            return;
+        while (fgets(line, sizeof line, file) != NULL)
+            if (sscanf(line, "voluntary_ctxt_switches: %lu", &sleeps) == 1)
+                break;
+        fclose(file);
+        wait_a_little();
     }
 }
 
@@ -247,15 +270,16 @@ static enum outcome kill_taker(const struct killer *k, pid_t *last, uint64_t n)
     pid_t victim = await_child(k, *last);
     if (victim == 0)
         return ENDED;
+    await_rest(k, victim);
     if (ptrace(PTRACE_SEIZE, k->launcher, NULL, PTRACE_O_TRACEFORK) != 0)
         return job_lives(k) ? (fail("ptrace of the launcher"), ENDED) : ENDED;
     kill(victim, SIGKILL);
     pid_t taker = catch_fork(k);
-    enum outcome outcome = taker != 0 ? kill_behind(k, taker, n) : ENDED;
     *last = taker != 0 ? taker : victim;
+    /* Before the taker dies: what the launcher forks then is not ours to stop. */
     if (ptrace(PTRACE_INTERRUPT, k->launcher, NULL, NULL) == 0 && next_stop(k->launcher) >= 0)
         ptrace(PTRACE_DETACH, k->launcher, NULL, NULL);
-    return outcome;
+    return taker != 0 ? kill_behind(k, taker, n) : ENDED;
 }
 
 int main(int argc, char **argv)

@@ -29,12 +29,12 @@ ROLES = {
     "k7": "coordinator", "k8": "coordinator", "k9": "coordinator", "k10": "coordinator",
     "p1": "sinks", "p2": "sinks", "p3": "sinks", "p4": "sinks", "p5": "sinks",
     "t1": "stateful", "t2": "processors", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t7": "tasks",
-    "t8": "stateful", "t9": "stateful", "u1": "tasks", "u2": "changing", "u3": "tasks", "u5": "tasks",
+    "t8": "stateful", "t9": "stateful", "u1": "tasks", "u2": "changing", "u3": "tasks", "u4": "tasks", "u5": "tasks",
     "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks",
 }
 FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t3", "t4", "t5", "t6", "t7"}
 # Reached by a process that takes over; the job runs with --takeover=on, all others with on and with off.
-IN_TAKEOVER = {"u1", "u2", "u3", "u5"}
+IN_TAKEOVER = {"u1", "u2", "u3", "u4", "u5"}
 # Reached when the whole job goes back; the job runs with --takeover=off.
 IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5"}
 # What makes a recovery happen, once there are checkpoints to go back to.
@@ -103,12 +103,14 @@ def make_case(point, role, plan_name, options, seed, nth):
 
 def takeovers_of(point, role, long, number):
     if point in IN_TAKEOVER or point == "t1":  # the undo log
-        return ["on"]
+        return ["on", "cold"] if long else [["on", "cold"][number % 2]]
     if point in IN_RECOVERY:
         return ["off"]
     if point[0] in "hk":  # no task dies of them
         return ["on"]
-    return ["on", "off"] if long or number % 4 == 0 else ["on"]
+    if long:
+        return ["on", "cold", "off"]
+    return ["on", "off"] if number % 4 == 0 else ["cold"] if number % 4 == 2 else ["on"]
 
 
 def make_cases(setting, random):

@@ -18,15 +18,17 @@ step "what must be there is there"
 pc=$(find "$prefix" -name weir.pc)
 library=$(find "$prefix" -name 'libweir.so.0')
 [ -n "$pc" ] && [ -n "$library" ] || fail "weir.pc or libweir.so.0 is missing"
-for file in bin/weir include/weir.h share/man/man1/weir.1 share/man/man1/weir-run.1 share/bash-completion/completions/weir; do
+for file in bin/weir include/weir.h include/weir_chaos.h share/man/man1/weir.1 share/man/man1/weir-run.1 share/bash-completion/completions/weir; do
     [ -s "$prefix/$file" ] || fail "$file is missing"
 done
-[ "$(find "$prefix/include" -type f | wc -l)" = 1 ] || fail "weir.h is the only header of a user"
+[ "$(find "$prefix/include" -type f | wc -l)" = 2 ] || fail "weir.h and weir_chaos.h are the only headers of a user"
 
 step "only weir_ symbols are exported"
 others=$(nm -D --defined-only "$library" | awk '$2 ~ /[A-Z]/ && $2 != "A" {sub(/@.*/, "", $3); print $3}' | grep -v '^weir_' || true)
 [ -z "$others" ] || fail "exported: $others"
-nm -D --defined-only "$library" | grep -q ' weir_main$' || fail "weir_main is not exported"
+for symbol in weir_main weir_chaos; do
+    nm -D --defined-only "$library" | grep -q " $symbol\$" || fail "$symbol is not exported"
+done
 
 step "the command runs from where it was moved to"
 "$prefix/bin/weir" --version > /dev/null || fail "weir --version"
@@ -49,6 +51,18 @@ flags=$(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs weir)
 # shellcheck disable=SC2086 # several flags
 "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror "$source/job.c" $flags -o "$work/job_pc"
 check_program pkg-config "$work/job_pc"
+
+step "a user's test with weir_chaos.h, as C11 and as C++17"
+mkdir "$work/scratch"
+for language in c c++; do
+    standard=$([ $language = c ] && echo c11 || echo c++17)
+    # shellcheck disable=SC2086
+    "$cc" -x $language -std=$standard -Wall -Wextra -Wpedantic -Werror "$source/chaos.c" $flags -o "$work/chaos_$language"
+    kept=$(cd "$work" && TMPDIR="$work/scratch" timeout -k 5 100 "$work/chaos_$language") || fail "chaos, $language"
+    case $kept in "$work"/scratch/weir-chaos-*) rm -r "$kept" ;; *) fail "chaos kept '$kept'" ;; esac
+    [ -z "$(ls -A "$work/scratch")" ] || fail "chaos left behind: $(ls "$work/scratch")"
+    [ ! -e "$work/chaos-must-not-write-here" ] || fail "chaos wrote to the job's own output"
+done
 
 step "a shared object, for weir run ./job.so"
 # shellcheck disable=SC2086

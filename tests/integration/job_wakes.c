@@ -1,5 +1,6 @@
 /*
- * job_wakes.c - jobs that come to nothing, or late, where a sleeping reader is not woken. What happens is noted in the file `note`.
+ * job_wakes.c - jobs that come to nothing, or late, where a sleeping reader is not woken. What happens is noted in the file
+ * `note`.
  */
 #include "jobs.h"
 

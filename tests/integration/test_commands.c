@@ -139,7 +139,7 @@ Test(commands, wrong_usage_is_told_with_what_would_be_right)
 Test(commands, every_command_has_help_and_every_flag_its_line)
 {
     static const char *const commands[] = {"run", "list", "status", "checkpoint", "checkpoints", "inspect",
-                                           "stop", "kill", "events", "doctor", "help"};
+                                           "stop", "kill", "chaos", "events", "doctor", "help"};
     cr_assert_eq(weir(&s, "--help"), DONE, "%s", s.err);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         cr_assert_not_null(strstr(s.out, commands[i]), "%s", commands[i]);

@@ -147,6 +147,27 @@ Test(resources, any_number_of_descriptors_runs_or_is_refused_in_words)
     assert_keyed_output();
 }
 
+/* ---- locked memory ---- */
+
+/* io_uring takes some on older kernels, and registered buffers anywhere: without any the job must run all the same. */
+Test(resources, a_job_that_may_lock_no_memory_runs_or_says_why_not)
+{
+    static const char *const modes[] = {"auto", "uring", "pwrite"};
+    become_limited(RLIM_INFINITY);
+    s.limit = RLIMIT_MEMLOCK;
+    s.limit_value = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        int status = run_job(&s, "--set count=2000 --checkpoint-records 500 --io %s --restart none --from-scratch", modes[i]);
+        bool may_refuse = strcmp(modes[i], "uring") == 0;
+        cr_assert(status == 0 || (may_refuse && status == 1 && strstr(s.err, "io_uring") != NULL), "--io %s: %d: %s", modes[i], status, s.err);
+        if (status == 0)
+            assert_keyed_output();
+        char path[2 * PATH_BYTES];
+        snprintf(path, sizeof path, "rm -rf '%s'", s.output);
+        cr_assert_eq(system(path), 0);
+    }
+}
+
 /* ---- space ---- */
 
 static void fill_up(const char *directory, const char *name)
@@ -213,6 +234,26 @@ Test(resources, a_full_checkpoint_disk_fails_the_job_where_failures_are_not_tole
     assert_keyed_output();
 }
 
+Test(resources, a_start_on_a_full_checkpoint_disk_is_refused_in_words_and_loses_nothing)
+{
+    if (!mount_small_disk(s.directory, 8 << 20))
+        skip("needs to mount a small disk, as root");
+    struct process *job = start_job(&s, ENDLESS);
+    await_output(&s, 200);
+    stop_job(&s, job);
+    size_t before = output_count(s.output);
+    fill_up(s.directory, "ballast");
+    int status = run_job(&s, ENDLESS " --checkpoint-tolerated-failures 0 --restart none");
+    cr_assert_eq(status, 1, "%d: %s", status, s.err);
+    ASSERT_ERR_SAYS(&s, "No space left");
+    cr_assert_eq(output_count(s.output), before, "nothing is visible that no checkpoint holds");
+    make_room(s.directory, "ballast");
+    job = start_job(&s, ENDLESS);
+    await_output(&s, before + 200);
+    stop_job(&s, job);
+    assert_keyed_output();
+}
+
 Test(resources, a_full_output_disk_stalls_or_fails_the_job_but_shows_no_partial_output)
 {
     if (!mount_small_disk(s.output, 1 << 20))
@@ -237,6 +278,19 @@ Test(resources, a_state_that_reaches_its_limit_fails_with_words)
     int status = run_job(&s, "--set count=1000000 --set keys=1000000 --state-limit 1MiB --restart none");
     cr_assert_eq(status, 1, "%d: %s", status, s.err);
     ASSERT_ERR_SAYS(&s, "operator 'count'", "--state-limit");
+}
+
+Test(resources, an_input_file_that_may_not_be_read_is_refused_with_its_name)
+{
+    char path[2 * PATH_BYTES];
+    become_limited(RLIM_INFINITY);
+    snprintf(path, sizeof path, "%s/secret.txt", s.root);
+    write_file(path, "a word\n");
+    cr_assert_eq(chmod(path, 0600), 0); /* root's */
+    int status = run_job(&s, "--set shape=wordcount --set input=%s", path);
+    cr_assert_neq(status, 0);
+    ASSERT_ERR_SAYS(&s, "operator 'read'", path, "Permission denied");
+    cr_assert_eq(event_count(&s, "recovery_started"), 0);
 }
 
 Test(resources, a_directory_that_may_not_be_written_is_refused)

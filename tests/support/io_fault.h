@@ -16,6 +16,8 @@ struct io_fault {
     unsigned calls;           /* so far */
     unsigned fail_at;         /* this call fails, counted from 1; 0: none */
     bool fail_after;          /* all later ones too */
+    void (*at_call)(void *arg); /* called before it instead, and nothing fails by itself */
+    void *at_call_arg;
     int errno_value;          /* with which */
     bool failed;              /* it did */
     char failed_name[16];     /* which operation that was */
@@ -42,6 +44,10 @@ static bool fault_hits(struct io_fault *f, const char *name)
     if (hit) {
         f->failed = true;
         strncpy(f->failed_name, name, sizeof f->failed_name - 1);
+    }
+    if (hit && f->at_call != NULL) {
+        f->at_call(f->at_call_arg);
+        return false;
     }
     return hit;
 }

@@ -249,7 +249,7 @@ static inline int fixture_load(const struct checkpoint_dir *dir, uint64_t checkp
 /* Entries of path/name whose name has `part` in it. */
 static inline unsigned fixture_count_files(const char *path, const char *name, const char *part)
 {
-    char text[256];
+    char text[1024];
     snprintf(text, sizeof text, "%s/%s", path, name);
     DIR *d = opendir(text);
     cr_assert_not_null(d);
@@ -266,7 +266,7 @@ static inline unsigned fixture_open_fds(void) { return fixture_count_files("/pro
 /* The whole file; free() it. */
 static inline unsigned char *fixture_slurp(const char *path, const char *name, size_t *ret_size_bytes)
 {
-    char text[512];
+    char text[1024];
     snprintf(text, sizeof text, "%s/%s", path, name);
     FILE *file = fopen(text, "rb");
     cr_assert_not_null(file, "%s", text);
@@ -281,7 +281,7 @@ static inline unsigned char *fixture_slurp(const char *path, const char *name, s
 
 static inline void fixture_spit(const char *path, const char *name, const void *bytes, size_t size_bytes)
 {
-    char text[512];
+    char text[1024];
     snprintf(text, sizeof text, "%s/%s", path, name);
     FILE *file = fopen(text, "wb");
     cr_assert_not_null(file, "%s", text);

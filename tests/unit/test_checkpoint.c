@@ -1,6 +1,7 @@
 #include "support/io_fault.h"
 #include "support/snapshot_fixture.h"
 
+#include <errno.h>
 #include <xxhash.h>
 
 static char path[SCRATCH_PATH_BYTES];
@@ -250,4 +251,71 @@ Test(checkpoint, a_failure_of_any_call_leaks_nothing)
         if (!fault.failed)
             break;
     }
+}
+
+/* F31: short of something is no damage: the newest one is found, or nothing is. */
+Test(checkpoint, F31_no_shortage_at_any_call_leads_to_an_older_checkpoint)
+{
+    const int shortages[] = {EMFILE, ENFILE, ENOMEM, EACCES};
+    make(1);
+    make(2);
+    for (size_t i = 0; i < sizeof shortages / sizeof shortages[0]; i++)
+        for (unsigned call = 1;; call++) {
+            unsigned fds = fixture_open_fds();
+            struct skips skips;
+            uint64_t id = 0;
+            memset(&err, 0, sizeof err);
+            io_fault_arm(&fault, call, shortages[i]);
+            int code = newest(UINT64_MAX, &skips, &id);
+            cr_assert_eq(fixture_open_fds(), fds, "call %u", call);
+            cr_assert(code == WEIR_OK ? id == 2 : code < 0 && err.text[0] != 0, "%s at call %u (%s): %d, checkpoint %llu",
+                      strerror(shortages[i]), call, fault.failed_name, code, (unsigned long long)id);
+            cr_assert(code == WEIR_OK || fault.failed);
+            if (!fault.failed)
+                break;
+        }
+}
+
+/* Restoring as a job does it: the newest, and where it cannot be read the one before, which is told. */
+static int restore(struct skips *skips, uint64_t *ret_id)
+{
+    uint64_t below_id = UINT64_MAX;
+    for (;;) {
+        int code = newest(below_id, skips, ret_id);
+        if (code != WEIR_OK)
+            return code;
+        memset(&err, 0, sizeof err);
+        if (checkpoint_verify(&dir, *ret_id, IO_AUTO, &err) == WEIR_OK && fixture_load(&dir, *ret_id, &err) == WEIR_OK)
+            return WEIR_OK;
+        cr_assert_neq(err.text[0], 0, "the failure is told");
+        below_id = *ret_id;
+    }
+}
+
+/* F15: any one call of finding and reading fails with EIO: the newest is restored, or the one before, or neither, in words. */
+Test(checkpoint, F15_a_disk_error_at_any_call_of_a_restore_falls_back_by_one_and_says_so)
+{
+    make(1);
+    make(2);
+    make(3);
+    unsigned fallen_back = 0, failed = 0;
+    for (unsigned call = 1;; call++) {
+        unsigned fds = fixture_open_fds();
+        struct skips skips;
+        uint64_t id = 0;
+        memset(&err, 0, sizeof err);
+        io_fault_arm(&fault, call, EIO);
+        int code = restore(&skips, &id);
+        bool done = !fault.failed;
+        cr_assert_eq(fixture_open_fds(), fds, "call %u (%s)", call, fault.failed_name);
+        cr_assert(code == WEIR_OK ? id >= 2 : err.text[0] != 0, "call %u (%s): %d, checkpoint %llu", call, fault.failed_name,
+                  code, (unsigned long long)id);
+        cr_assert(!done || (code == WEIR_OK && id == 3));
+        fallen_back += code == WEIR_OK && id == 2;
+        failed += code != WEIR_OK;
+        if (done)
+            break;
+    }
+    cr_expect_gt(fallen_back, 5);
+    cr_expect_gt(failed, 0, "the directory itself cannot be read");
 }

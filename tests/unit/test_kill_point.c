@@ -24,7 +24,7 @@ Test(kill_point, without_the_variable_nothing_is_armed)
 {
     unsetenv("WEIR_KILL");
     cr_assert_eq(kill_point_init(NULL), WEIR_OK);
-    cr_assert_not(kill_point_armed);
+    cr_assert_not(kill_point_armed());
     cr_assert_not(KILL_POINT_ERROR(s1));
     cr_assert_eq(kill_point_fired_count(), 0u);
 }
@@ -137,6 +137,43 @@ Test(kill_point, more_can_be_armed_at_run_time)
     cr_assert(KILL_POINT_ERROR(p3));
     cr_assert_eq(kill_point_arm("p4:1:error", NULL), WEIR_OK);
     cr_assert(KILL_POINT_ERROR(p4));
+    cr_assert_eq(kill_point_fired_count(), 2u);
+}
+
+Test(kill_point, what_is_armed_at_run_time_counts_in_processes_that_live_already)
+{
+    int to_child[2], status;
+    char byte = 0;
+    unsetenv("WEIR_KILL");
+    cr_assert_eq(kill_point_init(NULL), WEIR_OK);
+    cr_assert_eq(pipe(to_child), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (read(to_child[0], &byte, 1) != 1)
+            _exit(2);
+        KILL_POINT(b1);
+        _exit(1);
+    }
+    cr_assert_eq(kill_point_arm("b1", NULL), WEIR_OK);
+    cr_assert_eq(write(to_child[1], &byte, 1), 1);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFSIGNALED(status));
+    cr_assert_eq(kill_point_fired_count(), 1u);
+}
+
+Test(kill_point, rows_that_have_fired_make_room)
+{
+    struct weir_error err = {0};
+    unsetenv("WEIR_KILL");
+    cr_assert_eq(kill_point_init(NULL), WEIR_OK);
+    for (unsigned i = 1; i <= 100; i++) {
+        cr_assert_eq(kill_point_arm("s2:2:error", &err), WEIR_OK, "%s", err.text);
+        cr_assert_not(KILL_POINT_ERROR(s2));
+        cr_assert(KILL_POINT_ERROR(s2));
+        cr_assert_eq(kill_point_fired_count(), i);
+    }
+    cr_assert_eq(kill_point_arm("s1:1:error,zz", &err), WEIR_EINVAL);
+    cr_assert_not(KILL_POINT_ERROR(s1), "a list with a wrong row arms none of its rows");
 }
 
 #endif

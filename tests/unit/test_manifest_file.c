@@ -1,17 +1,16 @@
 #include "support/io_fault.h"
+#include "support/power_disk.h"
 #include "support/snapshot_fixture.h"
 
-#include "base/clock.h"
 #include "base/kill_point.h"
 
-#include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 static char path[SCRATCH_PATH_BYTES];
 static struct io_fault fault;
 static struct checkpoint_dir dir;
 static struct weir_error err;
+static struct power_disk disk;
 
 static void set_up(void)
 {
@@ -22,9 +21,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    char disk[SCRATCH_PATH_BYTES + 128];
-    snprintf(disk, sizeof disk, "%s/disk", path);
-    umount2(disk, MNT_DETACH); /* after a failed assertion only */
+    umount2(disk.path, MNT_DETACH); /* after a failed assertion only */
     checkpoint_dir_close(&dir);
     scratch_remove(path);
 }
@@ -240,57 +237,20 @@ Test(manifest_file, a_kill_at_every_named_place_leaves_a_checkpoint)
 
 /* ---- a power cut: ext4 on a loop device, shut down without writing its log, and mounted again ---- */
 
-#define EXT4_IOC_SHUTDOWN _IOR('X', 125, uint32_t)
-#define EXT4_GOING_FLAGS_NOLOGFLUSH 2u
-
-static bool disk_mount(const char *disk)
-{
-    char command[2048];
-    snprintf(command, sizeof command, "mount -o loop %s.img %s >/dev/null 2>&1", disk, disk);
-    return system(command) == 0;
-}
-
-static bool disk_make(const char *disk)
-{
-    char command[2048];
-    snprintf(command, sizeof command, "mkdir %s && truncate -s 64M %s.img && mkfs.ext4 -q -F %s.img >/dev/null 2>&1",
-             disk, disk, disk);
-    return geteuid() == 0 && system(command) == 0 && disk_mount(disk);
-}
-
-/* A killed process's io_uring holds its files for a moment longer than the process is there. */
-static bool disk_unmount(const char *disk)
-{
-    int64_t deadline_ns = clock_monotonic_ns() + 20 * NS_PER_S;
-    while (umount(disk) != 0)
-        if (errno != EBUSY || clock_monotonic_ns() > deadline_ns)
-            return false;
-    return true;
-}
-
-/* What is not on the disk by now is gone. */
-static bool disk_cut_power(const char *disk)
-{
-    uint32_t flags = EXT4_GOING_FLAGS_NOLOGFLUSH;
-    int fd = open(disk, O_RDONLY | O_DIRECTORY);
-    bool cut = fd >= 0 && ioctl(fd, EXT4_IOC_SHUTDOWN, &flags) == 0;
-    if (fd >= 0)
-        close(fd);
-    return disk_unmount(disk) && cut && disk_mount(disk);
-}
+static bool disk_cut_power(void) { return power_disk_cut(&disk, CUT_LOG_LOST) && power_disk_restart(&disk); }
 
 /* The kill of die_at(), the cut, then recovery. Returns the id that was found, 0 where something else is wrong. */
-static uint64_t recover_after_cut(const char *disk, const char *point, uint64_t *ret_next_id)
+static uint64_t recover_after_cut(const char *point, uint64_t *ret_next_id)
 {
     uint64_t next_id = 0;
-    dir = fixture_open(io_system(), disk);
+    dir = fixture_open(io_system(), disk.path);
     checkpoint_id_max(&dir, &next_id, &err);
     *ret_next_id = ++next_id; /* the cut brings deleted names back: an id is never used twice */
     bool died = die_at(point, next_id);
     checkpoint_dir_close(&dir);
-    if (!died || !disk_cut_power(disk))
+    if (!died || !disk_cut_power())
         return 0;
-    dir = fixture_open(io_system(), disk);
+    dir = fixture_open(io_system(), disk.path);
     struct manifest *m = NULL;
     uint64_t id = 0;
     if (checkpoint_find_newest(&dir, UINT64_MAX, NULL, NULL, &m, &err) == WEIR_OK &&
@@ -298,7 +258,7 @@ static uint64_t recover_after_cut(const char *disk, const char *point, uint64_t 
         id = m->checkpoint_id;
     manifest_free(m);
     if (checkpoint_retain(&dir, 1, next_id + 1, NULL, &err) != WEIR_OK ||
-        fixture_count_files(disk, "snapshots", "") != 2)
+        fixture_count_files(disk.path, "snapshots", "") != 2)
         id = 0;
     checkpoint_dir_close(&dir);
     return id;
@@ -309,38 +269,36 @@ Test(manifest_file, a_power_cut_at_every_named_place_leaves_a_checkpoint)
 {
     fixture_need_kill_points(tear_down);
     const char *points[] = {"h2", "h3", "h4", "h5", "h6", "k3", "k4", "k5", "k6", "k7", "k9"};
-    char disk[SCRATCH_PATH_BYTES + 128];
-    snprintf(disk, sizeof disk, "%s/disk", path);
-    if (!disk_make(disk)) {
+    if (!power_disk_make(&disk, path, 64)) {
         tear_down();
         cr_skip_test("no ext4 on a loop device can be mounted here (needs root, loop devices and mkfs.ext4)");
     }
     checkpoint_dir_close(&dir);
-    dir = fixture_open(io_system(), disk);
+    dir = fixture_open(io_system(), disk.path);
     bool made = fixture_checkpoint(&dir, 1, 300, &err) == WEIR_OK;
     checkpoint_dir_close(&dir);
     uint64_t id = 1;
     const char *wrong = made ? NULL : "the first checkpoint";
     for (size_t i = 0; wrong == NULL && i < sizeof points / sizeof points[0]; i++) {
         uint64_t next_id;
-        uint64_t found = recover_after_cut(disk, points[i], &next_id);
+        uint64_t found = recover_after_cut(points[i], &next_id);
         bool either = strcmp(points[i], "k6") == 0;
         bool after = strcmp(points[i], "k6") > 0;
         if (found != (after ? next_id : id) && !(either && found == next_id))
             wrong = points[i];
         /* decided: the same answer after another cut */
-        bool again = wrong == NULL && disk_cut_power(disk);
+        bool again = wrong == NULL && disk_cut_power();
         if (!again) {
             wrong = points[i];
             break;
         }
-        dir = fixture_open(io_system(), disk);
+        dir = fixture_open(io_system(), disk.path);
         if (fixture_load(&dir, found, &err) != WEIR_OK)
             wrong = points[i];
         checkpoint_dir_close(&dir);
         id = found > id ? found : id;
     }
-    cr_expect(disk_unmount(disk));
+    cr_expect(power_disk_unmount(&disk));
     cr_expect_null(wrong, "%s: %s", wrong, err.text);
     dir = fixture_open(&fault.io, path);
 }

@@ -63,6 +63,58 @@ Test(ring, what_is_pushed_is_seen_when_it_is_published_and_not_before)
     free_pair(&ring);
 }
 
+/* Positions as a commit record has them: the process died before it had published, or released. */
+Test(ring, a_side_that_takes_over_publishes_and_releases_what_the_dead_one_had_committed)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct ring_producer p;
+    struct ring_consumer c;
+    struct ring_frame frame;
+    cr_assert_eq(ring_producer_attach(&p, ring.fd, NULL), WEIR_OK); /* standbys: before anything has happened */
+    cr_assert_eq(ring_consumer_attach(&c, ring.fd, NULL), WEIR_OK);
+    cr_assert(push_frame(&ring.p, 0, 24));
+    ring_publish(&ring.p);
+    cr_assert(push_frame(&ring.p, 1, 24));
+    uint64_t head = ring.p.head;
+    cr_assert(push_frame(&ring.p, 2, 24)); /* of the batch that is undone */
+    cr_assert_eq(ring_producer_adopt(&p, head, 2, NULL), WEIR_OK);
+    ring_publish(&p);
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    uint64_t tail = ring.c.tail;
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK); /* undone as well */
+    cr_assert_eq(ring_consumer_adopt(&c, tail, NULL), WEIR_OK);
+    ring_release(&c);
+    cr_assert_eq(ring_peek(&c, &frame), WEIR_OK);
+    cr_assert(frame_is(&frame, 1, 24));
+    cr_assert_eq(ring_peek(&c, &frame), WEIR_IDLE, "the undone frame never was");
+    cr_assert_eq(atomic_load(&c.shared->tail), tail);
+    ring_producer_detach(&p);
+    ring_consumer_detach(&c);
+    free_pair(&ring);
+}
+
+Test(ring, positions_that_contradict_the_ring_are_not_adopted)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct weir_error err = {0};
+    struct ring_frame frame;
+    for (uint32_t n = 0; n < 4; n++)
+        cr_assert(push_frame(&ring.p, n, 24));
+    ring_publish(&ring.p);
+    uint64_t head = ring.p.head;
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    ring_release(&ring.c);
+    uint64_t tail = ring.c.tail;
+    cr_assert_eq(ring_producer_adopt(&ring.p, head - 8, 4, &err), WEIR_ECORRUPT, "below what is published");
+    cr_assert_eq(ring_producer_adopt(&ring.p, tail + CAPACITY + 8, 4, &err), WEIR_ECORRUPT, "more than the ring holds");
+    cr_assert_eq(ring_producer_adopt(&ring.p, head + 4, 4, &err), WEIR_ECORRUPT, "between two places");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, tail - 8, &err), WEIR_ECORRUPT, "below what is released");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, head + 8, &err), WEIR_ECORRUPT, "beyond what is published");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, head, &err), WEIR_OK);
+    free_pair(&ring);
+}
+
 Test(ring, frames_of_every_size_come_through_every_position_of_the_wrap)
 {
     struct pair ring = make_pair(CAPACITY);
@@ -372,6 +424,248 @@ Test(ring, random_damage_by_another_process_never_leads_a_reader_out_of_bounds)
     atomic_store(&vandal.stop, true);
     pthread_join(thread, NULL);
     cr_assert_gt(corrupt, 0u, "the damage was noticed now and then");
+    free_pair(&ring);
+}
+
+/* ---- hostile peers (F23, F24) ---- */
+
+/* Both sides of a ring, a producer that was replaced and does not know it, and whoever edits their memory. */
+struct hostile {
+    struct pair ring;
+    struct ring_producer stale;
+    uint64_t random;
+    uint64_t frames, poisonings;
+};
+
+static uint64_t pick(struct hostile *h, uint64_t count) { return (next_random(&h->random) >> 16) % count; }
+
+/* A value that is likely to matter, given what is there and where the other position is. */
+static uint64_t edge_value(struct hostile *h, uint64_t now, uint64_t other)
+{
+    const uint64_t values[] = {0, 8, now + 8, now - 8, now + 4, now + CAPACITY, now + CAPACITY + 8, now - CAPACITY,
+                               other, other + 8, other - 8, other + CAPACITY, other + CAPACITY + 8, other - CAPACITY - 8,
+                               UINT64_MAX, UINT64_MAX - 7,
+                               UINT64_C(1) << 63, next_random(&h->random), next_random(&h->random) & ~UINT64_C(7)};
+    return values[pick(h, sizeof values / sizeof values[0])];
+}
+
+/* The header of the frame that the consumer reads next: sizes just within and just beyond what is published or the ring holds. */
+static void edit_header(struct hostile *h)
+{
+    struct ring_consumer *c = &h->ring.c;
+    uint64_t left = atomic_load(&c->shared->head) - c->tail;
+    const uint64_t sizes[] = {0, 1, left - 9, left - 8, left - 7, left, left + 8, CAPACITY - 8, CAPACITY, 2 * CAPACITY,
+                              UINT32_MAX, UINT32_MAX - 7};
+    uint64_t size_bytes = sizes[pick(h, sizeof sizes / sizeof sizes[0])];
+    uint64_t pos = pick(h, 4) == 0 ? next_random(&h->random) : c->tail;
+    uint64_t header = ring_header(pos, (uint32_t)size_bytes, (uint8_t)pick(h, FRAME_KIND_COUNT + 1), (uint8_t)pick(h, 256));
+    memcpy((void *)(uintptr_t)(c->data + (c->tail & c->index_mask)), &header, sizeof header);
+}
+
+static void edit(struct hostile *h)
+{
+    struct ring_shared *shared = h->ring.p.shared;
+    uint64_t head = atomic_load(&shared->head), tail = atomic_load(&shared->tail);
+    switch (pick(h, 6)) {
+    case 0: atomic_store(&shared->head, edge_value(h, head, tail)); break;
+    case 1: atomic_store(&shared->tail, edge_value(h, tail, head)); break;
+    case 2: atomic_store(&shared->space_wanted, edge_value(h, tail, head)); break;
+    case 3: atomic_store(&shared->data_wanted, (uint32_t)next_random(&h->random)); break;
+    case 4: edit_header(h); break;
+    default: /* any byte of the control page or the data */
+        ((unsigned char *)shared)[pick(h, SHM_PAGE_BYTES + CAPACITY)] = (unsigned char)next_random(&h->random);
+    }
+}
+
+static void produce_some(struct hostile *h, struct ring_producer *p)
+{
+    uint32_t size_bytes = (uint32_t)pick(h, pick(h, 8) == 0 ? CAPACITY : 600);
+    unsigned char *payload = ring_claim(p, size_bytes);
+    if (payload != NULL) {
+        cr_assert(payload >= p->data && payload + size_bytes <= p->data + 2 * CAPACITY, "a claim beyond the ring");
+        memset(payload, 7, size_bytes);
+        ring_push(p, size_bytes, FRAME_RECORD, 0);
+    }
+    if (pick(h, 2) == 0)
+        ring_publish(p);
+}
+
+/* Attaching is refused where the page contradicts itself, so the launcher's reset goes before. */
+static void start_again(struct hostile *h)
+{
+    h->poisonings++;
+    ring_producer_detach(&h->ring.p);
+    ring_consumer_detach(&h->ring.c);
+    ring_producer_detach(&h->stale);
+    cr_assert_eq(ring_reset(h->ring.fd, NULL), WEIR_OK);
+    cr_assert_eq(ring_producer_attach(&h->ring.p, h->ring.fd, NULL), WEIR_OK);
+    cr_assert_eq(ring_producer_attach(&h->stale, h->ring.fd, NULL), WEIR_OK);
+    cr_assert_eq(ring_consumer_attach(&h->ring.c, h->ring.fd, NULL), WEIR_OK);
+}
+
+static void consume_some(struct hostile *h)
+{
+    struct ring_consumer *c = &h->ring.c;
+    struct ring_frame frame = {0};
+    unsigned sum = 0;
+    int code = WEIR_OK;
+    for (unsigned i = 0; i < 8 && code == WEIR_OK; i++) {
+        code = ring_peek(c, &frame);
+        if (code != WEIR_OK)
+            break;
+        uint64_t offset = (uint64_t)((const unsigned char *)frame.payload - c->data);
+        cr_assert(offset + frame.size_bytes <= 2 * CAPACITY && frame.size_bytes <= CAPACITY && frame.kind < FRAME_KIND_COUNT,
+                  "a frame beyond the ring");
+        for (uint32_t j = 0; j < frame.size_bytes; j += 64)
+            sum += ((const unsigned char *)frame.payload)[j];
+        h->frames++;
+    }
+    cr_assert(code == WEIR_OK || code == WEIR_IDLE || (code == WEIR_ECORRUPT && atomic_load(&c->shared->poisoned) == 1),
+              "code %d, sum %u", code, sum);
+    ring_release(c);
+}
+
+#define HOSTILE_STEPS 400000u
+
+/* F23, F24: positions that go back, that lie by a frame or by a ring, sizes at every edge, a stale producer that goes on
+ * publishing: any outcome is right but a byte outside the ring, a code that does not exist, or a ring that cannot be used again
+ * after a reset. */
+Test(ring, F23_F24_structured_edits_between_any_two_steps_never_lead_out_of_the_ring)
+{
+    struct hostile h = {.ring = make_pair(CAPACITY), .random = seed()};
+    cr_assert_eq(ring_producer_attach(&h.stale, h.ring.fd, NULL), WEIR_OK);
+    for (unsigned step = 0; step < HOSTILE_STEPS; step++) {
+        uint64_t what = pick(&h, 64);
+        if (what == 0)
+            edit(&h);
+        else if (what == 1)
+            produce_some(&h, &h.stale);
+        else if (what < 34)
+            produce_some(&h, &h.ring.p);
+        else
+            consume_some(&h);
+        if (atomic_load(&h.ring.p.shared->poisoned) != 0 || step % 4096 == 4095)
+            start_again(&h);
+    }
+    fprintf(stderr, "%u steps, %llu frames, started again %llu times\n", HOSTILE_STEPS, (unsigned long long)h.frames,
+            (unsigned long long)h.poisonings);
+    cr_expect_gt(h.frames, HOSTILE_STEPS / 10, "frames did pass");
+    cr_expect_gt(h.poisonings, HOSTILE_STEPS / 2000, "and the damage was noticed");
+    ring_producer_detach(&h.stale);
+    free_pair(&h.ring);
+}
+
+/* F23: the header is one of a frame that is there, or of one that reaches far beyond the ring, in quick turns. */
+static void *flip_header(void *arg)
+{
+    struct vandal *vandal = arg;
+    void *address;
+    if (region_map(vandal->fd, 0, SHM_PAGE_BYTES + CAPACITY, &address, NULL) != WEIR_OK)
+        return NULL;
+    _Atomic uint64_t *header = (void *)((char *)address + SHM_PAGE_BYTES);
+    while (!atomic_load_explicit(&vandal->stop, memory_order_relaxed)) {
+        atomic_store_explicit(header, ring_header(0, 64, FRAME_RECORD, 0), memory_order_relaxed);
+        atomic_store_explicit(header, ring_header(0, UINT32_MAX - 64, FRAME_RECORD, 0), memory_order_relaxed);
+    }
+    region_unmap(address, SHM_PAGE_BYTES + CAPACITY);
+    return NULL;
+}
+
+Test(ring, F23_a_header_that_changes_while_it_is_read_is_read_once)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct vandal vandal = {.fd = ring.fd};
+    pthread_t thread;
+    unsigned sound = 0, corrupt = 0;
+    push_frame(&ring.p, 0, 64);
+    ring_publish(&ring.p);
+    cr_assert_eq(pthread_create(&thread, NULL, flip_header, &vandal), 0);
+    int64_t deadline_ns = now_ns() + DEADLINE_NS;
+    while ((sound + corrupt < 200000 || sound == 0 || corrupt == 0) && now_ns() < deadline_ns) {
+        struct ring_consumer c = ring.c;
+        struct ring_frame frame = {0};
+        int code = ring_peek(&c, &frame);
+        cr_assert(code == WEIR_ECORRUPT || (code == WEIR_OK && frame.size_bytes == 64 && c.tail == 72), "size %u",
+                  frame.size_bytes);
+        sound += code == WEIR_OK;
+        corrupt += code != WEIR_OK;
+    }
+    atomic_store(&vandal.stop, true);
+    pthread_join(thread, NULL);
+    cr_expect(sound > 0 && corrupt > 0, "both were seen: %u, %u", sound, corrupt);
+    free_pair(&ring);
+}
+
+Test(ring, F24_a_tail_that_goes_back_gives_no_room_twice)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct ring_frame frame;
+    for (unsigned i = 0; i < 2 * CAPACITY / 64; i++) { /* once round, and released */
+        cr_assert(push_frame(&ring.p, i, 56));
+        ring_publish(&ring.p);
+        cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+        ring_release(&ring.c);
+    }
+    uint64_t tail = atomic_load(&ring.p.shared->tail), count = 0;
+    atomic_store(&ring.p.shared->tail, tail - CAPACITY / 2);
+    while (count < CAPACITY && push_frame(&ring.p, count, 56))
+        count++;
+    cr_expect_leq(count, CAPACITY / 64, "not a byte beyond what was free");
+    free_pair(&ring);
+}
+
+/* Neither side can be made to wait without an end, nor to believe that something is there. */
+Test(ring, F24_a_peer_that_never_advances_costs_bounded_waits_only)
+{
+    struct traffic t = make_traffic(seed(), 1, 1, 8);
+    struct ring_producer p;
+    struct ring_consumer c;
+    struct ring_frame frame;
+    cr_assert_eq(ring_producer_attach(&p, t.fd, NULL), WEIR_OK);
+    cr_assert_eq(ring_consumer_attach(&c, t.fd, NULL), WEIR_OK);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_assert_eq(ring_peek(&c, &frame), WEIR_IDLE);
+        atomic_store(&c.shared->data_wanted, 1);
+        doorbell_prepare(&t.bells->consumer, DOORBELL_SLEEPING);
+        cr_assert_not(ring_has_data(&c));
+        cr_assert_not(doorbell_wait(&t.bells->consumer, 1000000));
+    }
+    while (push_frame(&p, 0, 56))
+        continue;
+    ring_and_wake(ring_publish(&p), &t.bells->consumer);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_assert_null(ring_claim(&p, 56));
+        atomic_store(&p.shared->space_wanted, p.head + 64 - p.capacity_bytes);
+        doorbell_prepare(&t.bells->producer, DOORBELL_SLEEPING);
+        cr_assert_not(ring_refresh_tail(&p, 64));
+        cr_assert_not(doorbell_wait(&t.bells->producer, 1000000));
+    }
+    cr_expect_eq(atomic_load(&p.shared->poisoned), 0u, "slow is not wrong");
+    ring_producer_detach(&p);
+    ring_consumer_detach(&c);
+    free_traffic(&t);
+}
+
+/* F26: what the model tests/model/ring.pml has for states: a wish stays until its owner has found what it wanted. */
+Test(ring, F26_a_wish_is_cleared_by_its_owner_alone)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct ring_frame frame;
+    atomic_store(&ring.c.shared->data_wanted, 1);
+    push_frame(&ring.p, 0, 56);
+    cr_expect(ring_publish(&ring.p));
+    push_frame(&ring.p, 1, 56);
+    cr_expect(ring_publish(&ring.p), "still wanted: nobody has looked");
+    cr_expect_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_expect_eq(atomic_load(&ring.c.shared->data_wanted), 0u);
+    push_frame(&ring.p, 2, 56);
+    cr_expect_not(ring_publish(&ring.p));
+    atomic_store(&ring.p.shared->space_wanted, 64);
+    cr_expect(ring_release(&ring.c));
+    cr_expect_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_expect(ring_release(&ring.c), "still wanted");
+    cr_expect(ring_refresh_tail(&ring.p, 64));
+    cr_expect_eq(atomic_load(&ring.p.shared->space_wanted), 0u);
     free_pair(&ring);
 }
 

@@ -4,7 +4,7 @@
  *
  *   file(2) -> tag(2) ----key---> track(2) --key------------------------------> union -> sink(P)
  *              |                    |  ^       `-side-> burst(2) --key--------^
- *              |       `rebalance-> tally(1) -> tally_sink(1)
+ *              |       `-----key-> tally(1) -> tally_sink(1)
  *   sequence(2) -> make(2) --key----+
  *
  * A key comes from one instance of each source only, and what `track` remembers of its two inputs it keeps apart: so the
@@ -330,43 +330,55 @@ static int burst(struct weir_ctx *ctx, const struct weir_record *record)
     return code;
 }
 
-/* ---- tally: on_batch, and state of the operator ---- */
+/* ---- tally: whole batches at once, by key, and state of the operator ---- */
 
-struct tally_total {
+struct tally_sum {
     uint64_t count;
     uint64_t sum;
 };
+enum { TALLY_TOTAL, TALLY_KEYS };
 static const struct weir_state tally_states[] = {
-    {.name = "total", .kind = WEIR_VALUE, .scope = WEIR_PER_OPERATOR, .size_bytes = sizeof(struct tally_total)},
+    {.name = "total", .kind = WEIR_VALUE, .scope = WEIR_PER_OPERATOR, .size_bytes = sizeof(struct tally_sum)},
+    {.name = "keys", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = sizeof(struct tally_sum)},
 };
+
+/* Counts and sums the records of each key; fills in the rows. */
+static int tally_keys(struct weir_ctx *ctx, const struct weir_record *records, size_t count, struct row *rows)
+{
+    void *keys[WEIR_BATCH_RECORDS_MAX];
+    int code = weir_values(ctx, TALLY_KEYS, records, count, keys);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        struct event event;
+        struct tally_sum *key = keys[i];
+        memcpy(&event, records[i].data, sizeof event);
+        rows[i] = (struct row){.kind = KIND_TALLY, .source = event.source, .sequence = event.sequence, .key = event.key};
+        rows[i].sum = event.hash;
+        rows[i].count = ++key->count;
+        rows[i].extra = key->sum = key->sum * 31 + event.hash;
+    }
+    return code;
+}
 
 static int tally(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     const struct settings *settings = weir_arg(ctx);
-    for (size_t i = 0; i < count; i++) {
-        struct event event;
-        memcpy(&event, records[i].data, sizeof event);
-        if (settings->fault_in_tally && fault_is_due(settings, event.sequence)) {
-            int code = do_fault(ctx, settings);
-            if (code < 0)
-                return code;
-        }
-        struct tally_total *total = weir_value(ctx, 0);
+    struct row rows[WEIR_BATCH_RECORDS_MAX];
+    int code = tally_keys(ctx, records, count, rows);
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        if (settings->fault_in_tally && fault_is_due(settings, rows[i].sequence))
+            code = do_fault(ctx, settings); /* state is changed already, of all keys: none of that may be kept */
+        struct tally_sum *total = code == WEIR_OK ? weir_value(ctx, TALLY_TOTAL) : NULL;
         if (total == NULL)
-            return weir_ctx_error(ctx)->code;
+            return code == WEIR_OK ? weir_ctx_error(ctx)->code : code;
         total->count++;
-        total->sum += event.hash; /* the order in which two instances' records come does not matter */
-        struct row row = {.kind = KIND_TALLY, .source = event.source, .sequence = event.sequence, .key = event.key, .sum = event.hash};
-        int code = weir_emit(ctx, 0, &row, sizeof row);
-        if (code < 0)
-            return code;
+        total->sum += rows[i].sum; /* the order in which two instances' records come does not matter */
     }
-    return WEIR_OK;
+    return code == WEIR_OK ? weir_emit_batch(ctx, 0, rows, sizeof rows[0], count) : code;
 }
 
 static int tally_end(struct weir_ctx *ctx)
 {
-    const struct tally_total *total = weir_value(ctx, 0);
+    const struct tally_sum *total = weir_value(ctx, TALLY_TOTAL);
     if (total == NULL)
         return weir_ctx_error(ctx)->code;
     struct row row = {.kind = KIND_TOTAL, .count = total->count, .sum = total->sum};
@@ -376,7 +388,7 @@ static int tally_end(struct weir_ctx *ctx)
 static const struct weir_operator tally_operator = {
     .type = "tally",
     .states = tally_states,
-    .state_count = 1,
+    .state_count = 2,
     .output_layout = &row_layout,
     .on_batch = tally,
     .on_end = tally_end,
@@ -457,7 +469,7 @@ static int build(struct weir_job *job)
     struct weir_stream *rows[] = {weir_key_by(tracked, row_key_at, 8), weir_key_by(bursts, row_key_at, 8)};
     unsigned sinks = (unsigned)weir_param_u64(job, "sinks", 2, "parallelism of the sink");
     add_sink(job, weir_union(rows, 2), "sink", weir_param(job, "output", "output", "directory"), sinks);
-    struct weir_stream *tallied = weir_process(weir_rebalance(tagged), "tally", &tally_operator, settings);
+    struct weir_stream *tallied = weir_process(weir_key_by(tagged, key_at, 8), "tally", &tally_operator, settings);
     add_sink(job, tallied, "tally_sink", weir_param(job, "tallies", "tallies", "directory"), 1);
     return WEIR_OK;
 }

@@ -1,0 +1,152 @@
+/*
+ * test_bad_input.c - input and checkpoints that are not what the job was told: a file that gets shorter while it is read, one of a later
+ * version. docs/proof.md lists which test proves which case of bad input.
+ */
+#include "scenario.h"
+
+#include "snapshot/file_format.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct scenario s;
+static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
+static void end(void) { scenario_end(&s); }
+TestSuite(bad_input, .init = begin, .fini = end, .timeout = 120);
+
+#define REFUSED 4
+
+/* ---- a file that gets shorter ---- */
+
+#define WORDS 8000u
+#define LINE_BYTES 4096u
+#define VOCABULARY 50u
+
+/* A word a line, and blanks: much to read, little to do. */
+static void write_words(const char *path)
+{
+    static char line[LINE_BYTES];
+    FILE *file = fopen(path, "we");
+    cr_assert_not_null(file);
+    for (unsigned i = 0; i < WORDS; i++) {
+        memset(line, ' ', sizeof line);
+        int length = snprintf(line, sizeof line, "word%u", i % VOCABULARY);
+        line[length] = ' ';
+        line[LINE_BYTES - 1] = '\n';
+        cr_assert_eq(fwrite(line, 1, sizeof line, file), sizeof line);
+    }
+    cr_assert_eq(fclose(file), 0);
+}
+
+static void expect_words(struct lines *expected, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        lines_add(expected, "word%u\t%u", i % VOCABULARY, i / VOCABULARY + 1);
+}
+
+/* The process of the task `name`, once it has stopped at its kill point. */
+struct stopped {
+    const char *name;
+    pid_t pid;
+};
+
+static bool has_stopped(struct scenario *scenario, void *arg)
+{
+    struct stopped *stopped = arg;
+    char path[64], state = 0;
+    size_t i;
+    json_t *task, *status = job_status(scenario);
+    json_array_foreach(json_object_get(status, "tasks"), i, task)
+        if (strcmp(json_string_value(json_object_get(task, "name")), stopped->name) == 0)
+            stopped->pid = (pid_t)json_integer_value(json_object_get(task, "pid"));
+    json_decref(status);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)stopped->pid);
+    FILE *file = stopped->pid > 0 ? fopen(path, "re") : NULL;
+    if (file != NULL) {
+        if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+            state = 0;
+        fclose(file);
+    }
+    return state == 'T';
+}
+
+Test(bad_input, an_input_file_that_gets_shorter_fails_with_its_name_and_offset_and_what_came_out_stays_right)
+{
+#ifndef WEIR_KILL_POINTS
+    scenario_end(&s);
+    cr_skip_test("built without WEIR_KILL_POINTS");
+#endif
+    char path[2 * PATH_BYTES];
+    struct stopped source = {.name = "read"};
+    snprintf(path, sizeof path, "%s/words.txt", s.root);
+    write_words(path);
+    s.kill_list = strdup("s1:12:stop@read");
+    struct process *job = start_job(&s, "--set shape=wordcount --set input=%s --batch-records 200 --checkpoint-interval 10ms --restart none", path);
+    await(&s, has_stopped, &source, "the source stops between two reads");
+    const off_t shorter = 100 * (off_t)LINE_BYTES; /* it has read more than that */
+    cr_assert_eq(truncate(path, shorter), 0);
+    cr_assert_eq(kill(source.pid, SIGCONT), 0);
+    cr_assert_eq(end_of(&s, job), 1, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "operator 'read'", path, "was truncated while the job reads it", "it has 409600 bytes", "offset");
+    /* What is visible is the output of the records up to some checkpoint. */
+    struct lines expected = {0}, got = output_lines(s.output);
+    cr_assert_lt(got.count, WORDS);
+    expect_words(&expected, (unsigned)got.count);
+    assert_same_lines(&expected, got);
+    free(s.kill_list);
+    s.kill_list = NULL;
+    cr_assert_eq(run_job(&s, "--set shape=wordcount --set input=%s --restart none", path), 1, "as long as it is short: %s", s.err);
+    ASSERT_ERR_SAYS(&s, path, "truncated");
+    /* With the file back as it was, the same command goes on. */
+    write_words(path);
+    cr_assert_eq(run_job(&s, "--set shape=wordcount --set input=%s", path), 0, "%s", s.err);
+    expected = (struct lines){0};
+    expect_words(&expected, WORDS);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
+/* ---- checkpoints of a later version ---- */
+
+/* Its version counted up, and the checksum made right: what a later Weir may leave. */
+static void make_newer(const char *name)
+{
+    static unsigned char bytes[1 << 20];
+    char path[2 * PATH_BYTES];
+    snprintf(path, sizeof path, "%s/%s", s.directory, name);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    ssize_t size_bytes = read(fd, bytes, sizeof bytes);
+    cr_assert_gt(size_bytes, 32);
+    bytes[8]++;
+    uint64_t sum = bytes_checksum(bytes, (size_t)size_bytes - 8);
+    for (unsigned i = 0; i < 8; i++)
+        bytes[size_bytes - 8 + i] = (unsigned char)(sum >> (8 * i));
+    cr_assert_eq(pwrite(fd, bytes, (size_t)size_bytes, 0), size_bytes);
+    close(fd);
+}
+
+Test(bad_input, the_directory_of_a_later_version_is_refused_and_left_as_it_is)
+{
+    cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
+    unsigned count = 0;
+    DIR *directory = opendir(s.directory);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        if (strncmp(entry->d_name, "manifest-", 9) == 0) {
+            make_newer(entry->d_name);
+            count++;
+        }
+    closedir(directory);
+    cr_assert_gt(count, 0);
+    size_t before = output_count(s.output);
+    int status = run_job(&s, "--set count=200");
+    cr_assert(status == REFUSED || status == 5, "%d: %s", status, s.err);
+    ASSERT_ERR_SAYS(&s, "version 2", "--from-scratch");
+    cr_assert_eq(manifests_on_disk(&s), count, "nothing is deleted");
+    cr_assert_eq(output_count(s.output), before);
+}
