@@ -9,7 +9,7 @@ the quickest first:
 survives: why no test can tell this one from the right code. It is tried all the same, and counted apart."""
 
 RING_RANDOM = "test_ring:ring/random_damage*"
-TAKEOVERS = "crash.takeovers:one by one --no-chain"
+TAKEOVERS = "crash.takeovers:one by one --takeover=on --no-chain"
 
 
 def bug(name, file, old, new, why, *tests, **more):
