@@ -35,7 +35,7 @@ struct litmus {
 static bool choose_processors(struct litmus *l)
 {
     cpu_set_t allowed;
-    int count = 0;
+    unsigned count = 0;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         return false;
     for (unsigned i = 0; i < CPU_SETSIZE && count < 2; i++)
