@@ -272,8 +272,7 @@ BARRIER = [
         ("engine/barrier.c", "    if (code >= 0)\n        code = batch_commit(task);\n    KILL_POINT(b5);\n",
          "    if (code >= 0)\n        code = batch_commit(task);\n    start_snapshot(task, checkpoint_id);\n    "
          "KILL_POINT(b5);\n"),
-        ("engine/barrier.c", "    if (!task->barrier_snapshot || is_given_up(task, checkpoint_id)) /* its",
-         "    if (is_given_up(task, checkpoint_id)) /* its")],
+        ("engine/barrier.c", "    if (!task->barrier_snapshot || given_up) /* its", "    if (given_up) /* its")],
         "whoever takes over has nothing that says that the cut is due", "crash.in_place:b3"),
     bug_of_edits("barrier.cut_record_after_the_fork", [
         ("engine/barrier.c", "        write_cut_record(task, checkpoint_id);\n        attempt", "        attempt"),
