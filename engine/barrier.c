@@ -225,12 +225,19 @@ int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
     return code;
 }
 
+/* By a process that died before it forked: the slot says RUNNING, and somebody has to say that nobody runs. */
+static bool snapshot_is_begun(const struct task *task, uint64_t checkpoint_id)
+{
+    return atomic_load_explicit(&task->shared->snapshot.word, memory_order_acquire) == SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING);
+}
+
 int barrier_finish(struct task *task)
 {
     uint64_t checkpoint_id = task->barrier_due;
     batch_wake_readers(task, false); /* they need not wait for the fork */
     barrier_release_cut(task);
-    if (!task->barrier_snapshot || is_given_up(task, checkpoint_id)) /* its barrier only keeps the order from here on */
+    bool given_up = is_given_up(task, checkpoint_id) && !snapshot_is_begun(task, checkpoint_id);
+    if (!task->barrier_snapshot || given_up) /* its barrier only keeps the order from here on */
         log_line(LOG_DEBUG, "checkpoint %llu was given up before its barrier came here", (unsigned long long)checkpoint_id);
     else
         start_snapshot(task, checkpoint_id);

@@ -106,6 +106,29 @@ def the_same_again_and_again(name, options, random):
     return lambda setting: run_rounds(setting, options, {"seed": random.randrange(99)}, 12, choose)
 
 
+def given_up_meanwhile(setting):
+    """A task stands still between the note that its snapshot runs and the fork of its child, until the checkpoint is given up, and is killed
+    there: its successor says that no child runs, and the next checkpoints come about."""
+    def run_one(count):
+        options = ["--checkpoint-timeout=300ms", "--checkpoint-tolerated-failures=unlimited", "--heartbeat-timeout=60s"]
+        with Job(setting, {"count": count, "rate": 8000}, options) as job:
+            job.start(kill="b3:3:stop@track")
+            job.wait_for(lambda: job.fired() == 1, "the stop")
+            job.wait_for(lambda: job.events("checkpoint_aborted"), "the checkpoint is given up")
+            before = len(job.events("checkpoint_completed"))
+            stopped = [process for process in tasks_of(job) if process.state in "Tt"]
+            if kill(job, stopped) != 1:
+                raise Failure(f"{len(stopped)} tasks stand still, not one")
+            job.wait_for(lambda: len(job.events("checkpoint_completed")) > before + 2, "checkpoints after the takeover")
+            if job.wait() != 0:
+                raise Failure(f"exit status {job.process.returncode}")
+            job.check_end()
+            if job.events("recovery_started") or len(job.events("takeover")) != 1:
+                raise Failure(f"taken over {len(job.events('takeover'))} times, gone back {len(job.events('recovery_started'))} times")
+            setting.count("given up meanwhile", 1)
+    with_longer_jobs(run_one, 12000)
+
+
 def too_often(setting):
     """The taker dies each time before it gets on: after three, the job goes back."""
     def run_one(count):
@@ -181,6 +204,7 @@ def make_cases(setting, random):
     for options in (["--takeover=on"], ["--takeover=cold"]):
         yield f"damaged record {' '.join(options)}", damaged_record(options)
     yield "too often", too_often
+    yield "given up meanwhile", given_up_meanwhile
 
 
 if __name__ == "__main__":
