@@ -190,7 +190,7 @@ int weir_harness_key_by_fn(struct weir_harness *harness, weir_key_fn fn) { retur
 static int hash_of(struct weir_harness *harness, struct weir_record *record)
 {
     struct weir_ctx *ctx = &harness->task.ops[0];
-    struct weir_bytes key;
+    struct weir_bytes key = {0};
     if (!ctx->keyed)
         return WEIR_OK;
     int code = key_extract(ctx->input_keys[record->input], record, ctx->key_scratch, &key, &harness->error);
