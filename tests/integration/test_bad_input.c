@@ -87,9 +87,11 @@ Test(bad_input, an_input_file_that_gets_shorter_fails_with_its_name_and_offset_a
     struct stopped source = {.name = "read"};
     snprintf(path, sizeof path, "%s/words.txt", s.root);
     write_words(path);
-    s.kill_list = strdup("s1:12:stop@read");
+    /* It waits twice, so that a barrier comes between, and its checkpoint is complete before the stop. */
+    s.kill_list = strdup("s1:5:delay=300@read,s1:10:delay=300@read,s1:12:stop@read");
     struct process *job = start_job(&s, "--set shape=wordcount --set input=%s --batch-records 200 --checkpoint-interval 10ms --restart none", path);
     await(&s, has_stopped, &source, "the source stops between two reads");
+    cr_assert_geq(event_count(&s, "checkpoint_completed"), 1u);
     const off_t shorter = 100 * (off_t)LINE_BYTES; /* it has read more than that */
     cr_assert_eq(truncate(path, shorter), 0);
     cr_assert_eq(kill(source.pid, SIGCONT), 0);
