@@ -14,8 +14,8 @@
  * compares the rest. The caller may change the rest of a row in place, by state_touch(region, pos + offset, n).
  *
  * Called by the task only. table_insert() and table_remove() may move other rows: positions got before are void when
- * `changes` has changed (an insert that splits no bucket moves none). What is said of chunk_reserve() in chunk.h holds: table_insert() reserves by itself and
- * leaves CHUNK_SPARE.
+ * `changes` has changed (an insert that splits no bucket moves none). What is said of chunk_reserve() in chunk.h holds:
+ * table_insert() reserves by itself and leaves CHUNK_SPARE.
  */
 #ifndef WEIR_STATE_TABLE_H
 #define WEIR_STATE_TABLE_H
