@@ -33,7 +33,6 @@ struct killer {
     pid_t launcher;
     const char *task;
     uint64_t offset;
-    bool taker;
 };
 
 enum outcome { KILLED, RETURNED, ENDED };
@@ -180,11 +179,8 @@ static bool step(pid_t pid, uint64_t n)
 
 static bool seize(pid_t pid)
 {
-    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0) {
-        if (errno == EPERM && has_name(pid, ""))
-            fail("ptrace");
+    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
         return false;
-    }
     return ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0 && next_stop(pid) >= 0;
 }
 
@@ -209,16 +205,21 @@ static enum outcome kill_behind(const struct killer *k, pid_t pid, uint64_t n)
     return still_in ? KILLED : RETURNED;
 }
 
+/* A process that is just dying cannot be traced either (EPERM, too): only if that lasts is it not permitted. */
 static enum outcome kill_task(const struct killer *k, pid_t *last, uint64_t n)
 {
+    double end = now_s() + DEADLINE_S;
     for (;;) {
         pid_t pid = await_child(k, *last);
         if (pid == 0)
             return ENDED;
-        if (!seize(pid))
-            continue;
-        *last = pid;
-        return kill_behind(k, pid, n);
+        if (seize(pid)) {
+            *last = pid;
+            return kill_behind(k, pid, n);
+        }
+        if (now_s() > end)
+            fail("ptrace");
+        wait_a_little();
     }
 }
 
@@ -291,7 +292,7 @@ int main(int argc, char **argv)
         return 1;
     }
     struct killer k = {.launcher = (pid_t)strtol(arguments[0], NULL, 10), .task = arguments[1],
-                       .offset = strtoull(arguments[2], NULL, 16), .taker = taker};
+                       .offset = strtoull(arguments[2], NULL, 16)};
     uint64_t n = strtoull(arguments[3], NULL, 10), each = strtoull(arguments[4], NULL, 10);
     uint64_t count = strtoull(arguments[5], NULL, 10), kills = 0;
     pid_t last = 0;
