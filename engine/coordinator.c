@@ -72,8 +72,8 @@ void coordinator_end_job(struct coordinator *c, enum outcome outcome, const stru
     json_t *fields = failure != NULL ? json_pack("{s:s, s:s}", "code", weir_status_name(failure->code), "error", failure->text)
                                      : json_pack("{s:I}", "checkpoint", (json_int_t)c->state->last_completed_id);
     event_log_append(&c->job->events, events[outcome], fields);
+    answer_all_at_end(c, failure); /* before the launcher may see the request: it ends this process too */
     atomic_store_explicit(&c->shared->launcher_request, LAUNCHER_END, memory_order_release);
-    answer_all_at_end(c, failure);
     job_wake(c->job->launcher_fd);
 }
 

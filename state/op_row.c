@@ -202,7 +202,8 @@ const void *op_blob_view(struct op_state *op, uint32_t ref, size_t offset, size_
 {
     if (blob_in_one_piece(&op->slab, ref))
         return blob_read(&op->slab, ref, offset);
-    if (op_buffer_grow(&op->scratch, size_bytes, err) != WEIR_OK)
+    /* One byte at least: nothing to read is an empty view, and no view is a failure. */
+    if (op_buffer_grow(&op->scratch, size_bytes > 0 ? size_bytes : 1, err) != WEIR_OK)
         return NULL;
     blob_copy_out(&op->slab, ref, offset, op->scratch.bytes, size_bytes);
     return op->scratch.bytes;

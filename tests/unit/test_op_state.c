@@ -207,6 +207,23 @@ Test(op_state, removing_another_entry_ends_the_iteration)
     tear_down(&f);
 }
 
+/* The first call of a handle, as in a process that has just taken the state over: it has no buffer of its own yet. */
+Test(op_state, an_empty_value_beside_a_key_of_several_pieces_is_there)
+{
+    struct fixture f;
+    static const unsigned char key[9000] = {7};
+    set_up(&f);
+    select_key(&f, 1);
+    cr_assert_eq(op_state_map_put(f.op, SEEN, key, sizeof key, "", 0, &f.err), WEIR_OK, "%s", f.err.text);
+    cr_assert_eq(reopen(&f, states, STATE_COUNT), WEIR_OK, "%s", f.err.text);
+    select_key(&f, 1);
+    int code = -1;
+    size_t size_bytes = 1;
+    cr_assert_not_null(op_state_map_get(f.op, SEEN, key, sizeof key, &size_bytes, &code, &f.err));
+    cr_assert(code == WEIR_OK && size_bytes == 0, "code %d, %zu bytes", code, size_bytes);
+    tear_down(&f);
+}
+
 Test(op_state, arguments_may_lie_in_state_themselves)
 {
     struct fixture f;
