@@ -9,6 +9,8 @@
 
 static int no_state(struct weir_ctx *ctx, unsigned state)
 {
+    if (ctx->task->warming_up)
+        return error_set(&ctx->error, WEIR_EINVAL, "here is no state, no key and no timer");
     return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': it declares no state %u", ctx->node->name, state);
 }
 
@@ -42,6 +44,8 @@ int weir_values(struct weir_ctx *ctx, unsigned state, const struct weir_record *
 {
     struct weir_bytes keys[WEIR_BATCH_RECORDS_MAX];
     uint64_t hashes[WEIR_BATCH_RECORDS_MAX];
+    if (__builtin_expect(ctx->state == NULL && ctx->task->warming_up, 0))
+        return no_state(ctx, state);
     if (__builtin_expect(!ctx->keyed, 0))
         return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': weir_values(), but its input is not keyed", ctx->node->name);
     if (__builtin_expect(count > WEIR_BATCH_RECORDS_MAX, 0))
@@ -169,7 +173,7 @@ int weir_clear_key(struct weir_ctx *ctx)
 const void *weir_key(struct weir_ctx *ctx, size_t *ret_size_bytes)
 {
     size_t size_bytes = 0;
-    const void *key = ctx->keyed ? op_state_key(ctx->state, &size_bytes) : NULL;
+    const void *key = ctx->keyed && ctx->state != NULL ? op_state_key(ctx->state, &size_bytes) : NULL;
     if (key != NULL && ret_size_bytes != NULL)
         *ret_size_bytes = size_bytes;
     return key;
@@ -179,6 +183,8 @@ int weir_select_key(struct weir_ctx *ctx, const struct weir_record *record)
 {
     if (!ctx->keyed)
         return error_set(&ctx->error, WEIR_EINVAL, "operator '%s': weir_select_key(), but its input is not keyed", ctx->node->name);
+    if (ctx->state == NULL)
+        return no_state(ctx, 0);
     ctx_prefetch_batch(ctx);
     return ctx_set_key(ctx, record);
 }
@@ -244,6 +250,8 @@ void weir_log(struct weir_ctx *ctx, const char *format, ...)
 uint64_t *weir_counter(struct weir_ctx *ctx, const char *name)
 {
     struct user_counter *counters = ctx->task->shared->user_counters;
+    if (ctx->task->warming_up) /* the counters may be another process's */
+        return &ctx->spare_counter;
     for (unsigned i = 0; i < USER_COUNTERS_MAX; i++) {
         struct user_counter *counter = &counters[i];
         if (counter->name[0] == 0) {

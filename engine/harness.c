@@ -157,6 +157,10 @@ static int start_operator(struct weir_harness *harness)
     struct task *task = &harness->task;
     task->manual_now_ms = harness->now_ms;
     int code = task_make_operators(task, &harness->error);
+    if (code == WEIR_OK)
+        code = task_warm_up_operators(task, &harness->error);
+    if (code == WEIR_OK)
+        code = task_open_state(task, &harness->error);
     if (code != WEIR_OK) {
         task_free_operators(task);
         return code;

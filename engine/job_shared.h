@@ -113,6 +113,16 @@ struct task_counters {
 #undef TASK_COUNTER_FIELD
 };
 
+/* What the event of a takeover says. Written and told by whoever has taken over; the next one tells of a takeover that was killed too soon. */
+struct takeover_report {
+    uint32_t untold;     /* 0: there is nothing to tell */
+    uint32_t by_standby; /* else by a process that the launcher forked then */
+    int32_t old_pid, pid;
+    int64_t duration_ns;
+    uint64_t undone_bytes;
+    uint32_t attempt;
+};
+
 struct task_shared {
     struct doorbell bell;
     _Atomic uint32_t phase;   /* enum task_phase: L (EMPTY, DEAD), T */
@@ -134,6 +144,7 @@ struct task_shared {
     /* Whose the task is: pid << 32 | incarnation << 1; moved by compare-and-swap only, by whoever takes it over (L, or the standby). Bit
      * 0: nobody's any more, the whole job goes back. A pid of 0: the launcher is about to fork the one. */
     _Atomic uint64_t owner;
+    struct takeover_report takeover; /* the last one; T */
     _Atomic int32_t previous_pid;  /* the standby that took over: whom it followed; L reaps that one later */
     _Atomic int32_t standby_pid;   /* L; the standby, to 0, when it becomes the task */
     _Atomic uint32_t guarded;      /* T: it holds `alive`, so a standby may wait for its end */

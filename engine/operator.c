@@ -112,7 +112,7 @@ static int make_operator(struct task *task, struct weir_ctx *ctx, unsigned slot,
         return error_set(err, WEIR_ENOMEM, "operator '%s': no memory for an instance of %zu bytes", ctx->node->name, self_bytes);
     task->has_source |= ctx->node->kind == NODE_SOURCE;
     task->has_sink |= ctx->node->kind == NODE_SINK;
-    return make_state(task, ctx, slot, err);
+    return WEIR_OK;
 }
 
 int task_make_operators(struct task *task, struct weir_error *err)
@@ -124,6 +124,14 @@ int task_make_operators(struct task *task, struct weir_error *err)
     int code = WEIR_OK;
     for (unsigned i = 0; code == WEIR_OK && i < task->op_count; i++)
         code = make_operator(task, &task->ops[i], i, err);
+    return code;
+}
+
+int task_open_state(struct task *task, struct weir_error *err)
+{
+    int code = WEIR_OK;
+    for (unsigned i = 0; code == WEIR_OK && i < task->op_count; i++)
+        code = make_state(task, &task->ops[i], i, err);
     return code;
 }
 
@@ -224,6 +232,34 @@ static int callback_failed(struct weir_ctx *ctx, int code, const char *what, str
     if (ctx->error.code != WEIR_OK)
         return error_set(err, code, "operator '%s': %s: %s", ctx->node->name, what, ctx->error.text);
     return error_set(err, code, "operator '%s': %s returned %d (%s)", ctx->node->name, what, code, weir_status_name(code));
+}
+
+static int warm_up(struct weir_ctx *ctx, struct weir_error *err)
+{
+    const struct graph_node *node = ctx->node;
+    int (*callback)(struct weir_ctx *) = node->kind == NODE_SOURCE ? node->source->warm_up
+                                         : node->kind == NODE_SINK ? node->sink->warm_up
+                                                                   : node->op->warm_up;
+    if (callback == NULL)
+        return WEIR_OK;
+    ctx->task->warming_up = true;
+    ctx->task->batch_open = false;
+    int code = callback(ctx);
+    ctx->task->warming_up = false;
+    if (code < 0)
+        return callback_failed(ctx, code, "warm_up", err);
+    if (ctx->task->batch_open)
+        return error_set(err, WEIR_EINVAL, "operator '%s': warm_up() emitted a record: it is lost; emit in open() or later",
+                         node->name);
+    return WEIR_OK;
+}
+
+int task_warm_up_operators(struct task *task, struct weir_error *err)
+{
+    int code = WEIR_OK;
+    for (unsigned i = task->op_count; code == WEIR_OK && i-- > 0;)
+        code = warm_up(&task->ops[i], err);
+    return code;
 }
 
 int task_open_operators(struct task *task, const struct manifest_task *restored, struct weir_error *err)

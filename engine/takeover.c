@@ -4,8 +4,10 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sched.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The shortest: let in at once when it is woken, beside a neighbour that spins and the dead one, whose memory is being torn down. */
+#define TAKER_SLICE_NS (100 * NS_PER_US)
+#define POPULATE_EVERY_S 1
 #define OWNER_NOBODY UINT64_C(1)
 #define OWNER_PID(owner) ((pid_t)((owner) >> 32))
 
@@ -65,6 +70,7 @@ int takeover_reset(struct task_shared *shared, struct weir_error *err)
     atomic_store(&shared->takeover_attempts, 0);
     shared->fell_back = 0;
     shared->distrusted = 0;
+    shared->takeover.untold = 0;
     return WEIR_OK;
 }
 
@@ -235,10 +241,36 @@ static bool left_by_itself(const struct task_shared *shared)
            shared->distrusted != 0;
 }
 
+/* Asleep in the lock, but for what is done ahead: page tables, and once a second those of memory that the task has taken since. */
+static int lock_when_it_dies(struct task_shared *shared, const struct chunk_region *region)
+{
+    uint64_t populated_bytes = 0;
+    int result = EBUSY;
+    while (result == EBUSY || result == ETIMEDOUT) {
+        if (chunk_region_populate(region, &populated_bytes)) {
+            sched_yield();
+            result = pthread_mutex_trylock(&shared->alive);
+            continue;
+        }
+        sched_ask_slice(TAKER_SLICE_NS); /* not earlier: page tables may wait */
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += POPULATE_EVERY_S;
+        result = pthread_mutex_clocklock(&shared->alive, CLOCK_MONOTONIC, &until);
+    }
+    return result;
+}
+
+void takeover_decline(struct job *job, unsigned task)
+{
+    pthread_mutex_t *alive = &job->shared->tasks[task].alive;
+    (void)settle(alive, pthread_mutex_lock(alive)); /* its end leaves the mutex to the next */
+}
+
 bool takeover_wait(struct job *job, unsigned task)
 {
     struct task_shared *shared = &job->shared->tasks[task];
-    int result = pthread_mutex_lock(&shared->alive);
+    int result = lock_when_it_dies(shared, &job->memory[task].region);
     uint64_t owner = atomic_load_explicit(&shared->owner, memory_order_acquire);
     bool died = result == EOWNERDEAD;
     if (settle(&shared->alive, result) != 0 || !died || (owner & OWNER_NOBODY) != 0 || OWNER_PID(owner) == 0 || left_by_itself(shared) ||

@@ -6,8 +6,8 @@
  * else goes back to the last checkpoint: a task that died of its own fault, hung, could not take over (its undo log or commit record
  * fails its check), or has a sink without resume(); and a task whose last TAKEOVERS_MAX takers all died before they got on.
  *
- * Two may do it. The standby: forked by the launcher while the task lives, everything mapped, asleep in the lock of a robust mutex that the task
- * holds; the kernel wakes it when the task dies, before it tears the dead one's memory down (set_robust_list(2)). The launcher: when it
+ * Two may do it. The standby: forked by the launcher while the task lives, everything mapped, page tables filled, operators made and warmed up,
+ * asleep in the lock of a robust mutex that the task holds; the kernel wakes it when the task dies, before it tears the dead one's memory down (set_robust_list(2)). The launcher: when it
  * reaps the dead process, by a fork from the shared memory alone; needed where the standby is dead too, or not forked yet. A compare-and-
  * swap of task_shared.owner decides, between the two and against going back.
  */
@@ -62,5 +62,7 @@ void takeover_guard(const struct job *job, unsigned task);
 
 /* Sleeps until the task dies. True: its place is ours. False: it is not to be taken over, or somebody else does. */
 bool takeover_wait(struct job *job, unsigned task);
+/* For one that is not fit to: sleeps as long, or the launcher would fork one after another. The launcher takes over then. */
+void takeover_decline(struct job *job, unsigned task);
 
 #endif

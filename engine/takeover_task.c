@@ -16,8 +16,7 @@ static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_
     int code = batch_recover(task, ret_undone_bytes, err);
     if (code != WEIR_OK)
         return code;
-    task_describe_channels(task);
-    code = task_make_operators(task, err);
+    code = task_open_state(task, err);
     if (code == WEIR_OK)
         code = task_make_outputs(task, err);
     if (code == WEIR_OK)
@@ -26,16 +25,34 @@ static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_
 }
 
 /* What took how long, for people and tests. */
-static void log_takeover(struct task *task, const char *by, uint64_t undone_bytes)
+static void note_takeover(struct task *task, bool by_standby, uint64_t undone_bytes)
 {
     struct task_shared *shared = task->shared;
-    int64_t duration_ns = clock_monotonic_ns() - atomic_load_explicit(&shared->takeover_noticed_ns, memory_order_relaxed);
+    takeover_tell(task); /* of the one before, if that one was killed too soon */
     atomic_fetch_add_explicit(&shared->takeover_count, 1, memory_order_relaxed);
-    log_line(LOG_INFO, "taken over from process %d by %s in %.2f ms", (int)shared->exit_pid, by, (double)duration_ns / 1e6);
+    shared->takeover = (struct takeover_report){
+        .untold = 1,
+        .by_standby = by_standby,
+        .old_pid = shared->exit_pid,
+        .pid = (int32_t)getpid(),
+        .duration_ns = clock_monotonic_ns() - atomic_load_explicit(&shared->takeover_noticed_ns, memory_order_relaxed),
+        .undone_bytes = undone_bytes,
+        .attempt = atomic_load_explicit(&shared->takeover_attempts, memory_order_relaxed),
+    };
+}
+
+void takeover_tell(struct task *task)
+{
+    struct takeover_report report = task->shared->takeover;
+    if (report.untold == 0)
+        return;
+    task->shared->takeover.untold = 0;
+    const char *by = report.by_standby != 0 ? "standby" : "launcher";
+    log_line(LOG_INFO, "taken over from process %d by %s in %.2f ms", (int)report.old_pid, by, (double)report.duration_ns / 1e6);
     event_log_append(&task->job->events, EVENT_TAKEOVER,
-                     json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)shared->exit_pid, "pid",
-                               (int)getpid(), "by", by, "duration_ns", (json_int_t)duration_ns, "undone_bytes", (json_int_t)undone_bytes,
-                               "attempt", (int)atomic_load_explicit(&shared->takeover_attempts, memory_order_relaxed)));
+                     json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:i}", "task", task->plan->name, "old_pid", (int)report.old_pid, "pid",
+                               (int)report.pid, "by", by, "duration_ns", (json_int_t)report.duration_ns, "undone_bytes",
+                               (json_int_t)report.undone_bytes, "attempt", (int)report.attempt));
 }
 
 static _Noreturn void fall_back(struct task *task, struct weir_error *err)
@@ -46,7 +63,7 @@ static _Noreturn void fall_back(struct task *task, struct weir_error *err)
 }
 
 /* The phase stays what it was: nobody else is to notice. */
-static _Noreturn void go_on(struct task *task, const char *by)
+static _Noreturn void go_on(struct task *task, bool by_standby)
 {
     struct task_shared *shared = task->shared;
     struct weir_error err = {0};
@@ -69,31 +86,44 @@ static _Noreturn void go_on(struct task *task, const char *by)
         job_wake(task->job->coordinator_fd);
     KILL_POINT(u4);
     job_wake(task->job->launcher_fd); /* for a standby of its own */
-    log_takeover(task, by, undone_bytes);
+    note_takeover(task, by_standby, undone_bytes);
     KILL_POINT(u5);
     task_run(task);
+}
+
+/* All that needs nothing of what the task had come to. */
+static int get_ready(struct task *task, struct weir_error *err)
+{
+    int code = task_map_memory(task, true, err);
+    if (code != WEIR_OK)
+        return code;
+    task_describe_channels(task);
+    code = task_make_operators(task, err);
+    return code == WEIR_OK ? task_warm_up_operators(task, err) : code;
 }
 
 _Noreturn void task_take_over_main(struct job *job, unsigned index)
 {
     struct task *task = task_make(job, index, "");
     struct weir_error err = {0};
-    if (task_map_memory(task, true, &err) != WEIR_OK)
+    if (get_ready(task, &err) != WEIR_OK)
         fall_back(task, &err);
-    go_on(task, "launcher");
+    go_on(task, false);
 }
 
 _Noreturn void task_standby_main(struct job *job, unsigned index)
 {
     struct task *task = task_make(job, index, "standby:");
     struct weir_error err = {0};
-    if (task_map_memory(task, true, &err) != WEIR_OK) {
-        log_line(LOG_WARNING, "no standby: %s", err.text);
+    int code = get_ready(task, &err);
+    if (code != WEIR_OK) {
+        log_line(LOG_WARNING, "this standby cannot take over: %s", err.text);
+        takeover_decline(job, index);
         _exit(1);
     }
     if (!takeover_wait(job, index))
         _exit(0);
     snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
     job_set_process_name(task->process_name);
-    go_on(task, "standby");
+    go_on(task, true);
 }

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sched.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -171,6 +172,10 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
     if (code == WEIR_OK)
         code = task_make_operators(task, err);
     if (code == WEIR_OK)
+        code = task_warm_up_operators(task, err);
+    if (code == WEIR_OK)
+        code = task_open_state(task, err);
+    if (code == WEIR_OK)
         code = task_make_outputs(task, err);
     if (code == WEIR_OK && restored != NULL)
         task_wait_for_the_others(task);
@@ -301,9 +306,12 @@ static bool spin(struct task *task)
 /* A task that has taken over, and now has committed records or has nothing to do, was not killed by what it had in hand. */
 static void got_on(struct task *task)
 {
-    if (task->proving)
-        atomic_store_explicit(&task->shared->takeover_attempts, 0, memory_order_relaxed);
+    if (!task->proving)
+        return;
+    atomic_store_explicit(&task->shared->takeover_attempts, 0, memory_order_relaxed);
     task->proving = false;
+    takeover_tell(task);
+    sched_ask_slice(0);
 }
 
 static void idle(struct task *task)

@@ -159,6 +159,7 @@ struct task {
     int64_t park_ns_max;
     bool cut_live;             /* the snapshot child may still read the frozen chunks */
     bool proving;              /* it has taken over, and has not got on since */
+    bool warming_up;           /* in warm_up(): operators have no state yet, and perhaps another process is the task */
     int dead_letter_fd;        /* -1: not open */
 };
 
@@ -176,9 +177,14 @@ _Noreturn void task_main(struct job *job, unsigned index);
 /* The same, in the place of one that died, or waiting for its end: see takeover.h. */
 _Noreturn void task_take_over_main(struct job *job, unsigned index);
 _Noreturn void task_standby_main(struct job *job, unsigned index);
+/* The task has got on after a takeover: tells of it. Not earlier: it costs more than the takeover. */
+void takeover_tell(struct task *task);
 
 /* ---- operators (operator.c) ---- */
+/* In this order: instances; what takes long and needs nothing of the job (may be called in a process that only waits); their state. */
 int task_make_operators(struct task *task, struct weir_error *err);
+int task_warm_up_operators(struct task *task, struct weir_error *err);
+int task_open_state(struct task *task, struct weir_error *err);
 void task_free_operators(struct task *task);
 int task_open_operators(struct task *task, const struct manifest_task *restored, struct weir_error *err);
 /* In a process that takes over: operators are opened, sources at the position of the commit record, sinks resumed. */

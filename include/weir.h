@@ -318,6 +318,10 @@ struct weir_operator {
     int (*on_timer)(struct weir_ctx *ctx, uint64_t id, int64_t at_ms);
     int (*on_end)(struct weir_ctx *ctx); /* all inputs have ended; may still emit. No current key */
     void (*close)(struct weir_ctx *ctx); /* not called when the process is killed */
+    /* Before open(), in each process that runs the operator; in a standby while it waits, so that a takeover does not. For what takes
+     * long and needs nothing of the job: to load a model or a table into self. No state, no key, no timer, nothing emitted;
+     * another process may run the same operator meanwhile. May block. */
+    int (*warm_up)(struct weir_ctx *ctx);
 };
 
 /* ------------------------------------------------------------------------------------------------- sources ------- */
@@ -341,6 +345,7 @@ struct weir_source {
     /* A checkpoint is complete; what lies before its position will not be asked for again. May be NULL. */
     int (*on_committed)(struct weir_ctx *ctx, uint64_t checkpoint, const void *position, size_t position_bytes);
     void (*close)(struct weir_ctx *ctx);
+    int (*warm_up)(struct weir_ctx *ctx); /* as an operator's */
 };
 
 /* From poll(), with WEIR_IDLE: poll again when fd is readable / when that much time has passed. Both may be given. */
@@ -389,6 +394,7 @@ struct weir_sink {
      * after `position`, or reopens there. Declared state is as of that position. What is committed already may be committed
      * again. position is NULL where the sink has none to give (position NULL). A failure sends the job back to the last checkpoint. */
     int (*resume)(struct weir_ctx *ctx, const void *position, size_t position_bytes);
+    int (*warm_up)(struct weir_ctx *ctx); /* as an operator's */
 };
 
 /* ------------------------------------------------------------------------------------------------- the graph ----- */

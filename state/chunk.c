@@ -53,6 +53,8 @@ static void lay_out(struct chunk_header *header, uint64_t limit_bytes, uint64_t 
 
 static unsigned char *region_base(const struct chunk_region *region) { return (unsigned char *)region->header; }
 
+#define POPULATE_STEP_BYTES (UINT64_C(4) << 20)
+
 /* Gives [offset, offset + size_bytes) memory now, so that a lack of it is an error here and not a SIGBUS later. By
  * way of the mapping where the kernel can (5.14), since only that makes huge pages where they are merely advised. */
 static int back_bytes(struct chunk_region *region, uint64_t offset, uint64_t size_bytes, struct weir_error *err)
@@ -284,6 +286,22 @@ int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err) { re
 int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
     return reserve(region, (uint64_t)count + CHUNK_SPARE, err);
+}
+
+bool chunk_region_populate(const struct chunk_region *region, uint64_t *done_bytes)
+{
+    const struct chunk_header *header = region->header;
+    uint64_t table_bytes = (uint64_t)header->logical_backed * sizeof(uint32_t);
+    uint64_t pool_bytes = (uint64_t)header->physical_backed << CHUNK_SHIFT;
+    uint64_t end = u64_min(*done_bytes + POPULATE_STEP_BYTES, pool_bytes) & ~(PAGE_BYTES - 1);
+    if (end <= *done_bytes)
+        return false;
+    uint64_t first = (header->pool_offset + *done_bytes) & ~(PAGE_BYTES - 1);
+    bool populated = madvise(region_base(region) + first, end - *done_bytes, MADV_POPULATE_READ) == 0;
+    if (populated && *done_bytes == 0)
+        populated = madvise(region_base(region) + (header->live_offset & ~(PAGE_BYTES - 1)), table_bytes, MADV_POPULATE_READ) == 0;
+    *done_bytes = populated ? end : UINT64_MAX;
+    return populated;
 }
 
 /* ------------------------------------------------------------------------------------------------ chunks -------- */

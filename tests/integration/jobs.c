@@ -13,7 +13,7 @@ static const struct {
     {"starve", build_starve},       {"slow", build_slow},           {"early", build_early},
     {"timer", build_timer},         {"fail", build_fail},           {"big-record", build_big_record},
     {"bad-key", build_bad_key},     {"states", build_states},       {"broken", build_broken},
-    {"batches", build_batches},     {"answers", build_answers},     {"steps", build_steps},
+    {"batches", build_batches},     {"answers", build_answers},     {"steps", build_steps},     {"warm", build_warm},
 };
 
 static int build(struct weir_job *job)

@@ -73,5 +73,6 @@ void build_broken(struct weir_job *job, const struct parameters *p);
 void build_batches(struct weir_job *job, const struct parameters *p);
 void build_answers(struct weir_job *job, const struct parameters *p);
 void build_steps(struct weir_job *job, const struct parameters *p);
+void build_warm(struct weir_job *job, const struct parameters *p);
 
 #endif

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -379,4 +380,33 @@ Test(chunk, a_file_that_is_no_region_is_refused)
     cr_assert_eq(chunk_region_map(&region, good.fd, &err), WEIR_ECORRUPT);
     chunk_region_destroy(&good);
     close(fd);
+}
+
+static long page_faults(void)
+{
+    struct rusage usage;
+    cr_assert_eq(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_minflt;
+}
+
+/* A mapping of its own has page tables of its own, as those of a process that was forked. */
+Test(chunk, a_populated_mapping_is_touched_without_page_faults)
+{
+    enum { CHUNKS = 1500 };
+    struct chunk_region region = make_region(), other;
+    cr_assert_eq(chunk_region_map(&other, region.fd, NULL), WEIR_OK);
+    uint64_t done_bytes = 0;
+    fill(&region, CHUNKS / 2);
+    while (chunk_region_populate(&other, &done_bytes))
+        continue;
+    cr_assert_eq(chunk_reserve(&region, CHUNKS / 2, NULL), WEIR_OK); /* it grows since */
+    while (chunk_region_populate(&other, &done_bytes))
+        continue;
+    cr_assert_not(chunk_region_populate(&other, &done_bytes), "nothing is left to do");
+    long before = page_faults();
+    for (uint32_t i = 1; i < other.header->physical_backed; i++)
+        other.pool[(size_t)i * CHUNK_BYTES] ^= 1;
+    cr_assert_lt(page_faults() - before, CHUNKS / 20, "%ld faults for %u chunks", page_faults() - before, other.header->physical_backed);
+    chunk_region_unmap(&other);
+    chunk_region_destroy(&region);
 }
