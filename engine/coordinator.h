@@ -40,6 +40,7 @@ struct coordinator {
     unsigned waiting_count;
     bool checkpoint_wanted; /* somebody asked for one */
     struct heartbeat_seen *heartbeats; /* by task */
+    int64_t heartbeats_at_ns; /* when they were looked at */
     struct task_sample *samples; /* by task */
     int64_t sampled_at_ns;
     int64_t now_ns; /* of this turn */

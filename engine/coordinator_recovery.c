@@ -379,6 +379,10 @@ int64_t heartbeat_tick(struct coordinator *c)
     atomic_fetch_add_explicit(&c->shared->coordinator_heartbeat, 1, memory_order_relaxed);
     if (c->job->options->heartbeat_timeout_ns == 0)
         return c->now_ns + NS_PER_S;
+    /* Where this process did not come to look for so long, the machine may have stood still: then nobody's silence says anything. */
+    if (c->now_ns - c->heartbeats_at_ns > c->job->options->heartbeat_timeout_ns / 2)
+        memset(c->heartbeats, 0, c->job->plan->task_count * sizeof *c->heartbeats);
+    c->heartbeats_at_ns = c->now_ns;
     for (unsigned i = 0; i < c->job->plan->task_count; i++)
         check_heartbeat(c, i);
     return c->now_ns + c->job->options->heartbeat_timeout_ns / 4;

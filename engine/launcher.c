@@ -32,6 +32,7 @@ struct launcher {
     int64_t last_progress_ns;
     uint64_t coordinator_beat;
     int64_t coordinator_beat_ns;
+    int64_t coordinator_watched_ns;
     bool ended;
 };
 
@@ -124,12 +125,11 @@ static int fork_coordinator(struct launcher *launcher, struct weir_error *err)
 
 /* ---- reaping ---- */
 
-/* A snapshot child that ended without its acknowledgement has failed. */
-static void snapshot_child_gone(struct job *job, unsigned i, int status)
+/* A snapshot child that ended without its acknowledgement has failed. `word`: of the slot when it was the slot's child. */
+static void snapshot_child_gone(struct job *job, unsigned i, uint64_t word, int status)
 {
     struct snapshot_slot *slot = &job->shared->tasks[i].snapshot;
-    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
-    if (SNAPSHOT_STATUS(word) != SNAPSHOT_RUNNING)
+    if (SNAPSHOT_STATUS(word) != SNAPSHOT_RUNNING || atomic_load_explicit(&slot->word, memory_order_acquire) != word)
         return;
     char how[64];
     snprintf(how, sizeof how, WIFSIGNALED(status) ? "was killed by signal %d" : "exited with status %d",
@@ -189,6 +189,9 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
     }
     for (unsigned i = 0; i < job->plan->task_count; i++) {
         struct task_shared *task = &job->shared->tasks[i];
+        /* Before the pids, which a task resets before its next checkpoint runs: else a child that has done its part, and is reaped late,
+         * might pass for that of the next checkpoint. Pairs with the release in start_snapshot(). */
+        uint64_t word = atomic_load_explicit(&task->snapshot.word, memory_order_acquire);
         int32_t standby = pid;
         if (atomic_compare_exchange_strong(&task->standby_pid, &standby, 0) && pid != takeover_owner(task))
             return;
@@ -197,7 +200,7 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
         else if (pid == atomic_load(&task->previous_pid))
             previous_gone(job, i, pid, status);
         else if (pid == atomic_load(&task->snapshot.child_pid) || pid == SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)))
-            snapshot_child_gone(job, i, status);
+            snapshot_child_gone(job, i, word, status);
     }
 }
 
@@ -314,7 +317,10 @@ static void watch_coordinator(struct launcher *launcher)
     int64_t timeout_ns = launcher->job->options->heartbeat_timeout_ns;
     int64_t now_ns = clock_monotonic_ns();
     uint64_t beat = atomic_load_explicit(&shared->coordinator_heartbeat, memory_order_relaxed);
-    if (beat != launcher->coordinator_beat || timeout_ns == 0) {
+    /* Not looked at for longer than this process ever waits: the machine may have stood still, and both of them with it. */
+    bool overslept = now_ns - launcher->coordinator_watched_ns > timeout_ns + PROGRESS_NS;
+    launcher->coordinator_watched_ns = now_ns;
+    if (beat != launcher->coordinator_beat || timeout_ns == 0 || overslept) {
         launcher->coordinator_beat = beat;
         launcher->coordinator_beat_ns = now_ns;
     } else if (now_ns - launcher->coordinator_beat_ns > 2 * timeout_ns && atomic_load(&shared->coordinator_pid) > 0) {

@@ -1,6 +1,7 @@
 /* setup.c - what a job needs before its first process: directory and lock, plan, shared memory, rings, control socket. */
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/batch.h"
 #include "engine/control.h"
@@ -13,6 +14,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LOCK_PATIENCE_NS (5 * NS_PER_S)
 #define GENERATION_BYTES 21 /* of the LOCK file: twenty digits and a line end */
 
 /* mkdir -p: all but the last part, which checkpoint_dir_open makes durably. */
@@ -41,17 +45,30 @@ static int make_parents(const char *path, struct weir_error *err)
     return WEIR_OK;
 }
 
+/* A job that was stopped answers no more while it frees its memory, and what a killed launcher leaves ends by itself: both still have the
+ * lock for a moment. So has one that has just begun, and will answer. */
+static bool holder_is_ending(const struct job *job)
+{
+    pid_t launcher;
+    int code = control_launcher(job->options->directory, 0, &launcher, NULL);
+    return code == WEIR_ENOENT || (code == WEIR_OK && kill(launcher, 0) != 0 && errno == ESRCH);
+}
+
 static int lock_directory(struct job *job, struct weir_error *err)
 {
+    int64_t end_ns = clock_monotonic_ns() + LOCK_PATIENCE_NS;
     job->lock_fd = openat(job->dir.fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (job->lock_fd < 0)
         return error_set_errno(err, errno, "checkpoint directory '%s': open LOCK", job->options->directory);
-    if (flock(job->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return WEIR_OK;
-    if (errno != EWOULDBLOCK)
-        return error_set_errno(err, errno, "checkpoint directory '%s': lock", job->options->directory);
-    return error_set(err, WEIR_EBUSY, "checkpoint directory '%s': another instance of a job runs on it; stop it ('weir stop'), or "
-                     "give this one another --directory", job->options->directory);
+    while (flock(job->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return error_set_errno(err, errno, "checkpoint directory '%s': lock", job->options->directory);
+        if (clock_monotonic_ns() >= end_ns || !holder_is_ending(job))
+            return error_set(err, WEIR_EBUSY, "checkpoint directory '%s': another instance of a job runs on it; stop it ('weir stop'), or "
+                             "give this one another --directory", job->options->directory);
+        poll(NULL, 0, 5);
+    }
+    return WEIR_OK;
 }
 
 static int open_directory(struct job *job, struct weir_error *err)

@@ -125,13 +125,14 @@ static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id, uint
     _exit(0);
 }
 
-static void note_lost_child(struct task *task, uint64_t checkpoint_id)
+/* One that has made its claim was known to the launcher by that, which says how it died. */
+static void note_lost_child(struct task *task, uint64_t checkpoint_id, pid_t pid)
 {
     struct snapshot_slot *slot = &task->shared->snapshot;
     uint64_t running = SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING);
-    if (atomic_load_explicit(&slot->word, memory_order_acquire) != running)
-        return; /* it has acknowledged */
-    error_set(&slot->error, WEIR_EFAILED, "its snapshot child died at once");
+    if (SNAPSHOT_CLAIM_PID(atomic_load(&slot->claim)) == pid || atomic_load_explicit(&slot->word, memory_order_acquire) != running)
+        return;
+    error_set(&slot->error, WEIR_EFAILED, "its snapshot child died before its first act");
     if (atomic_compare_exchange_strong(&slot->word, &running, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_FAILED)))
         job_wake(task->job->coordinator_fd);
 }
@@ -149,7 +150,7 @@ int snapshot_child_start(struct task *task, uint64_t checkpoint_id, uint32_t att
         child_main(task, checkpoint_id, attempt);
     atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);
     if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) /* reaped before the launcher could know whose it was: nobody else will say so */
-        note_lost_child(task, checkpoint_id);
+        note_lost_child(task, checkpoint_id, (pid_t)pid);
     counter_set(&task->shared->counters.fork_ns_last, (uint64_t)(clock_monotonic_ns() - begun_ns));
     return WEIR_OK;
 }

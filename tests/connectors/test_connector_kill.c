@@ -104,8 +104,10 @@ static unsigned run_killed(const struct weir_source *source, const void *source_
         cr_assert_geq(child, 0);
         if (child == 0)
             live(host_new_source(source, source_arg), host_new_sink(&weir_file_sink, options), kills + 1);
-        /* Anything from before open() to a few checkpoints; later ones get longer, so that it ends. */
-        struct timespec pause = {.tv_nsec = (long)(test_random(&seed) % (kills < 300 ? 6000000 : 60000000))};
+        /* Anything from before open() to a few checkpoints; later ones get longer and longer, so that it ends on any machine. */
+        uint64_t longest_ns = kills < 300 ? 6000000 : UINT64_C(60000000) * (1 + (kills - 300) / 20);
+        uint64_t pause_ns = test_random(&seed) % longest_ns;
+        struct timespec pause = {.tv_sec = (time_t)(pause_ns / 1000000000), .tv_nsec = (long)(pause_ns % 1000000000)};
         nanosleep(&pause, NULL);
         kill(child, SIGKILL);
         int status;

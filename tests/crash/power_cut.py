@@ -51,7 +51,7 @@ class Disk:
     def unmount(self):
         def tried():
             return subprocess.run(["umount", self.path], stderr=subprocess.DEVNULL, check=False).returncode == 0
-        wait_until(tried, f"{self.path} can be unmounted", 30)
+        wait_until(tried, f"{self.path} can be unmounted")
 
     def remove(self):
         self.unmount()
@@ -72,7 +72,7 @@ class JobOnDisk(Job):
     def cut_power(self):
         self.disk.cut()
         self.kill_all()
-        self.expect_all_gone(30.0)
+        self.expect_all_gone()
         self.disk.unmount()
         self.disk.mount()
         os.truncate(self.log_path, 0)  # what processes said about a disk that failed under them

@@ -27,7 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEADLINE_S 20
+#define DEADLINE_S 60   /* of last resort */
+#define PERMISSION_S 20 /* a refusal that lasts so long is none of a process that is just dying */
 
 struct killer {
     pid_t launcher;
@@ -208,7 +209,7 @@ static enum outcome kill_behind(const struct killer *k, pid_t pid, uint64_t n)
 /* A process that is just dying cannot be traced either (EPERM, too): only if that lasts is it not permitted. */
 static enum outcome kill_task(const struct killer *k, pid_t *last, uint64_t n)
 {
-    double end = now_s() + DEADLINE_S;
+    double end = now_s() + PERMISSION_S;
     for (;;) {
         pid_t pid = await_child(k, *last);
         if (pid == 0)

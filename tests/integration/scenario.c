@@ -416,6 +416,19 @@ json_t *job_status(struct scenario *s)
     return weir(s, "status @ --json") == 0 ? json_loads(s->out, 0, NULL) : NULL;
 }
 
+char process_state(pid_t pid)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 0;
+    fclose(file);
+    return state;
+}
+
 unsigned job_pids(struct scenario *s, pid_t *pids, unsigned capacity)
 {
     json_t *status = job_status(s);

@@ -17,7 +17,7 @@
 
 #define ROOT_BYTES 384
 #define PATH_BYTES 512
-#define DEADLINE_S 15 /* far beyond what a loaded machine needs; a test that reaches it fails */
+#define DEADLINE_S 60 /* far beyond what a loaded machine needs; a test that reaches it fails */
 
 struct process {
     pid_t pid; /* 0: none, or waited for */
@@ -86,6 +86,8 @@ json_t *event_at(const struct scenario *s, const char *name, int n);
 
 /* The job's status; NULL while it answers nothing. json_decref. */
 json_t *job_status(struct scenario *s);
+/* As the kernel shows it: 'R' running, 'S' asleep, 'T' stopped, 'Z' ended and not reaped; 0 where there is none. */
+char process_state(pid_t pid);
 /* The process ids of a running job: launcher, coordinator, tasks. */
 unsigned job_pids(struct scenario *s, pid_t *pids, unsigned capacity);
 

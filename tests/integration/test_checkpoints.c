@@ -12,7 +12,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(checkpoints, .init = begin, .fini = end, .timeout = 120);
+TestSuite(checkpoints, .init = begin, .fini = end, .timeout = 240);
 
 /* A job that never ends: 100 numbers every 20 ms, counted per key. */
 #define ENDLESS "--set count=0 --set step=100 --set delay=20"

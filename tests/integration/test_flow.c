@@ -11,7 +11,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(flow, .init = begin, .fini = end, .timeout = 120);
+TestSuite(flow, .init = begin, .fini = end, .timeout = 240);
 
 Test(flow, one_record_may_emit_fifty_megabytes_through_the_smallest_ring)
 {

@@ -20,7 +20,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(resources, .init = begin, .fini = end, .timeout = 120);
+TestSuite(resources, .init = begin, .fini = end, .timeout = 240);
 
 #define ENDLESS "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms"
 /* Nobody's user, and another one for each test: its processes are that test's alone. */

@@ -2,17 +2,22 @@
 #include "scenario.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(resume, .init = begin, .fini = end, .timeout = 120);
+TestSuite(resume, .init = begin, .fini = end, .timeout = 240);
 
 #define KEYS UINT64_C(17)
 #define REFUSED 4
@@ -102,15 +107,19 @@ Test(resume, a_launcher_that_was_killed_leaves_a_directory_that_goes_on)
 {
     struct process *job = start_job(&s, ENDLESS " --set p=2");
     pid_t pids[16];
+    struct pollfd ends[16]; /* of these processes, whoever reaps them and has their numbers then */
     await_output(&s, 300);
     unsigned count = job_pids(&s, pids, 16);
+    for (unsigned i = 0; i < count; i++) {
+        ends[i] = (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, pids[i], 0), .events = POLLIN};
+        cr_assert_geq(ends[i].fd, 0, "process %d", (int)pids[i]);
+    }
     kill(job->pid, SIGKILL);
     end_of(&s, job);
-    for (unsigned i = 1; i < count; i++)
-        for (unsigned turn = 0; turn < 200 && kill(pids[i], 0) == 0; turn++)
-            usleep(5000); /* up to a second each: the bound that the design gives */
-    for (unsigned i = 1; i < count; i++)
-        cr_assert_neq(kill(pids[i], 0), 0, "process %d outlives its launcher", (int)pids[i]);
+    for (unsigned i = 0; i < count; i++) {
+        cr_assert_eq(poll(&ends[i], 1, DEADLINE_S * 1000), 1, "process %d outlives its launcher", (int)pids[i]);
+        close(ends[i].fd);
+    }
     job = start_job(&s, ENDLESS " --set p=2");
     await_output(&s, output_count(s.output) + 300);
     stop_job(&s, job);
@@ -180,6 +189,42 @@ Test(resume, a_second_instance_on_the_directory_is_refused)
     cr_assert_eq(weir(&s, "status @"), 0, "the first one goes on: %s", s.err);
     stop_job(&s, job);
     assert_keyed_output(output_count(s.output));
+}
+
+/* Whether the process has the lock open and waits for it, or has ended. */
+static bool has_come_to_the_lock(struct scenario *scenario, void *arg)
+{
+    const struct process *job = arg;
+    char lock[2 * PATH_BYTES], folder[64], path[64 + 256], target[2 * PATH_BYTES];
+    snprintf(lock, sizeof lock, "%s/LOCK", scenario->directory);
+    snprintf(folder, sizeof folder, "/proc/%d/fd", (int)job->pid);
+    bool is_open = false;
+    DIR *descriptors = opendir(folder);
+    for (struct dirent *entry; descriptors != NULL && (entry = readdir(descriptors)) != NULL;) {
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        ssize_t size_bytes = readlink(path, target, sizeof target - 1);
+        target[size_bytes > 0 ? size_bytes : 0] = 0;
+        is_open |= strcmp(target, lock) == 0;
+    }
+    if (descriptors != NULL)
+        closedir(descriptors);
+    return process_state(job->pid) == 'Z' || (is_open && process_state(job->pid) == 'S');
+}
+
+/* One that was stopped answers no more, and has the lock while it frees its memory. */
+Test(resume, a_job_that_is_just_ending_is_waited_for)
+{
+    char lock[2 * PATH_BYTES];
+    cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
+    snprintf(lock, sizeof lock, "%s/LOCK", s.directory);
+    int fd = open(lock, O_RDWR | O_CLOEXEC);
+    cr_assert_eq(flock(fd, LOCK_EX), 0);
+    struct process *job = start_job(&s, "--set count=100");
+    await(&s, has_come_to_the_lock, job, "the next one waits for the lock");
+    close(fd);
+    cr_assert_eq(end_of(&s, job), 0, "%s", s.err);
+    cr_assert_eq(event_count(&s, "job_finished"), 2);
+    assert_keyed_output(100);
 }
 
 /* Ran with `first`, then refused with `then`, for this reason; nothing that was there has changed. */

@@ -405,7 +405,7 @@ CHECKPOINT = [
 
 COORDINATOR = [
     bug("coordinator.two_on_one_directory", "engine/setup.c",
-        "    if (flock(job->lock_fd, LOCK_EX | LOCK_NB) == 0)\n", "    if (flock(job->lock_fd, LOCK_SH | LOCK_NB) == 0)\n",
+        "    while (flock(job->lock_fd, LOCK_EX | LOCK_NB) != 0) {\n", "    while (flock(job->lock_fd, LOCK_SH | LOCK_NB) != 0) {\n",
         "two coordinators commit", "integration_test_resume:resume/a_second_instance_*"),
     bug("coordinator.own_manifest_not_found", "engine/coordinator_checkpoint.c",
         "    if (c->state->manifest_attempt > 0) {\n", "    if (c->state->manifest_attempt > UINT32_MAX / 2) {\n",

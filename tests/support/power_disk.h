@@ -79,7 +79,7 @@ static inline bool power_disk_make(struct power_disk *disk, const char *path, un
 /* A killed process's io_uring holds its files for a moment longer than the process is there. */
 static inline bool power_disk_unmount(struct power_disk *disk)
 {
-    int64_t deadline_ns = clock_monotonic_ns() + 20 * NS_PER_S;
+    int64_t deadline_ns = clock_monotonic_ns() + 60 * NS_PER_S;
     while (umount(disk->path) != 0)
         if (errno != EBUSY || clock_monotonic_ns() > deadline_ns)
             return false;

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000 /* far beyond what any step takes */
+#define PATIENCE_MS 60000 /* far beyond what any step takes */
 
 static char directory[SCRATCH_PATH_BYTES];
 static int directory_fd, listen_fd;
@@ -134,12 +134,17 @@ static bool receive_line(int fd, char *line, size_t capacity)
     struct pollfd fds = {.fd = fd, .events = POLLIN};
     while (used + 1 < capacity) {
         cr_assert_gt(poll(&fds, 1, PATIENCE_MS), 0, "no answer");
-        ssize_t got = recv(fd, line + used, 1, 0);
-        if (got <= 0)
+        ssize_t there = recv(fd, line + used, capacity - used - 1, MSG_PEEK);
+        if (there <= 0)
             return false;
-        if (line[used] == '\n')
-            break;
-        used++;
+        const char *line_end = memchr(line + used, '\n', (size_t)there);
+        size_t wanted = line_end != NULL ? (size_t)(line_end - line) - used + 1 : (size_t)there;
+        cr_assert_eq(recv(fd, line + used, wanted, MSG_WAITALL), (ssize_t)wanted);
+        used += wanted;
+        if (line_end != NULL) {
+            line[used - 1] = 0;
+            return true;
+        }
     }
     line[used] = 0;
     return true;
