@@ -2,6 +2,7 @@
 #include "engine/job.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "shm/doorbell.h"
@@ -91,6 +92,11 @@ void job_enter_process(const struct job *job, const char *name)
     if (getppid() != job->launcher_pid)
         _exit(0);
     job_set_process_name(job, name);
+}
+
+int64_t job_now_ms(const struct job *job)
+{
+    return job->shared->started_wall_ms + (clock_boot_ns() - job->shared->started_boot_ns) / NS_PER_MS;
 }
 
 /* ---- the states of a checkpoint ---- */
