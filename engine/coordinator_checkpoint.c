@@ -251,7 +251,7 @@ static void complete(struct coordinator *c, uint64_t bytes)
     struct coordinator_shared *state = c->state;
     state->last_duration_ns = clock_monotonic_ns() - state->started_ns;
     state->last_completed_id = state->checkpoint_id;
-    state->last_completed_wall_ms = clock_wall_ms();
+    state->last_completed_ns = clock_monotonic_ns();
     state->last_bytes = bytes;
     state->completed_count++;
     state->aborted_in_a_row = 0;

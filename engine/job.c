@@ -2,6 +2,7 @@
 #include "engine/job.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "shm/doorbell.h"
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -33,27 +35,44 @@ void job_ring_all_tasks(const struct job *job)
 }
 
 /* Which process the kernel should kill first when memory runs out: snapshot children (cost a checkpoint), standbys (cost a slower
- * takeover), then tasks (cost a takeover), the coordinator and the launcher last. Raising one's own score needs no rights; where
- * it fails nothing is lost. */
-static void set_oom_score(const char *name)
+ * takeover), then tasks (cost a takeover), the coordinator, and the launcher last. In thousandths of what is left above the launcher's own
+ * score: absolute ones would put the launcher first where it was started with a high one. Far between standbys and tasks, since the kernel
+ * adds what a process has mapped, and a task has its whole state mapped. */
+static const struct {
+    const char *prefix; /* of the name; the last row is a task's */
+    int share;
+} oom_shares[] = {{"snapshot:", 950}, {"standby:", 800}, {"coordinator", 50}, {"", 100}};
+
+int job_oom_score(void)
 {
-    const char *score = strcmp(name, "coordinator") == 0 ? NULL : "200";
-    if (strncmp(name, "snapshot:", 9) == 0)
-        score = "800";
-    else if (strncmp(name, "standby:", 8) == 0)
-        score = "500";
-    int fd = score != NULL ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    return got > 0 ? atoi(text) : 0;
+}
+
+/* Raising it needs no rights, nor does lowering it to what nobody with rights has set as the least. Where it fails nothing is lost. */
+static void set_oom_score(const struct job *job, const char *name)
+{
+    size_t i = 0;
+    while (strncmp(name, oom_shares[i].prefix, strlen(oom_shares[i].prefix)) != 0)
+        i++;
+    char text[16];
+    int size_bytes = snprintf(text, sizeof text, "%d", job->oom_score + (1000 - job->oom_score) * oom_shares[i].share / 1000);
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return;
-    if (write(fd, score, strlen(score)) < 0)
+    if (write(fd, text, (size_t)size_bytes) < 0)
         log_line(LOG_DEBUG, "oom_score_adj: %s", strerror(errno));
     close(fd);
 }
 
-void job_set_process_name(const char *name)
+void job_set_process_name(const struct job *job, const char *name)
 {
     prctl(PR_SET_NAME, name);
-    set_oom_score(name);
+    set_oom_score(job, name);
     log_set_name(name);
     kill_point_set_process(name);
 }
@@ -72,7 +91,12 @@ void job_enter_process(const struct job *job, const char *name)
     CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
     if (getppid() != job->launcher_pid)
         _exit(0);
-    job_set_process_name(name);
+    job_set_process_name(job, name);
+}
+
+int64_t job_now_ms(const struct job *job)
+{
+    return job->shared->started_wall_ms + (clock_boot_ns() - job->shared->started_boot_ns) / NS_PER_MS;
 }
 
 /* ---- the states of a checkpoint ---- */

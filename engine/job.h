@@ -33,6 +33,7 @@ struct job {
     int listen_fd;                    /* control socket */
     int lock_fd;
     pid_t launcher_pid;
+    int oom_score;                    /* the launcher's; those of all others are above it */
     struct checkpoint_dir dir;
     struct event_log events;
     enum io_mode io_mode;
@@ -46,7 +47,12 @@ void job_ring_all_tasks(const struct job *job);
 /* After fork: a name for log, kill points and ps; death with the launcher; default signals. _exits where the launcher is gone. */
 void job_enter_process(const struct job *job, const char *name);
 /* The part of it that changes when a standby becomes the task. */
-void job_set_process_name(const char *name);
+void job_set_process_name(const struct job *job, const char *name);
+/* The calling process's oom_score_adj. */
+int job_oom_score(void);
+/* The job's clock, of timers and weir_now_ms(): the wall clock as it was when the job started, counted on from there. So it never goes
+ * back, nor jumps, while the job runs, whatever is done to the machine's. */
+int64_t job_now_ms(const struct job *job);
 /* What the manifests of this job must agree with: operators, states, tasks. */
 int job_expected_manifest(const struct job *job, struct manifest **ret_manifest, struct weir_error *err);
 /* The state of a checkpoint changes here and nowhere else, over a table of allowed moves. */

@@ -183,7 +183,7 @@ struct coordinator_shared {
     int64_t started_ns;      /* monotonic */
     int64_t started_wall_ms;
     int64_t last_ended_ns;   /* completed or aborted */
-    int64_t last_completed_wall_ms;
+    int64_t last_completed_ns; /* monotonic; 0: none yet */
     int64_t last_duration_ns;
     uint64_t last_bytes;
     uint64_t completed_count;
@@ -247,7 +247,8 @@ struct job_shared {
     _Atomic uint32_t records_trigger;  /* T to C: --checkpoint-records is reached */
     uint32_t outcome;                  /* C, before LAUNCHER_END: enum outcome */
     struct weir_error failure;         /* C, before LAUNCHER_END with OUTCOME_FAILED */
-    int64_t started_wall_ms;           /* L */
+    int64_t started_wall_ms;           /* L, before the first fork; the job's clock counts on from here: job_now_ms() */
+    int64_t started_boot_ns;           /* L, at the same moment */
     int64_t started_ns;                /* L */
     uint8_t job_id[16];                /* L, before the first fork */
     struct coordinator_shared coordinator;

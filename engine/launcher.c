@@ -392,7 +392,7 @@ static void show_progress(struct launcher *launcher, bool ended)
         .checkpoint_last = state->last_completed_id,
         .checkpoint_last_duration_ns = state->last_duration_ns,
         .checkpoint_last_age_ns =
-            state->last_completed_wall_ms != 0 ? (clock_wall_ms() - state->last_completed_wall_ms) * NS_PER_MS : 0,
+            state->last_completed_ns != 0 ? now_ns - state->last_completed_ns : 0,
         .checkpoint_last_bytes = state->last_bytes,
         .restarts = state->restart_count,
         .restored_checkpoint = state->start_id,
@@ -493,6 +493,7 @@ int launcher_run(struct job *job, const struct run_observer *observer, struct we
     kill_point_set_process("launcher");
     job->shared->started_ns = clock_monotonic_ns();
     job->shared->started_wall_ms = clock_wall_ms();
+    job->shared->started_boot_ns = clock_boot_ns();
     launcher.progress_due_ns = launcher.last_progress_ns = job->shared->started_ns;
     int code = take_over_signals(&launcher, err);
     if (code == WEIR_OK)

@@ -382,7 +382,7 @@ int64_t task_now_ms(struct task *task)
     if (task->manual_now_ms >= 0)
         return task->manual_now_ms;
     if (task->now_ms == 0)
-        task->now_ms = clock_wall_ms();
+        task->now_ms = job_now_ms(task->job);
     return task->now_ms;
 }
 

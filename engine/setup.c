@@ -191,6 +191,7 @@ int job_set_up(struct job *job, const struct weir_job *graph, const struct job_o
         .listen_fd = -1,
         .lock_fd = -1,
         .launcher_pid = getpid(),
+        .oom_score = job_oom_score(),
         .dir = {.fd = -1, .snapshots_fd = -1},
         .events = {.fd = -1, .directory_fd = -1},
     };

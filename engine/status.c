@@ -84,10 +84,10 @@ static json_t *checkpoints_json(const struct coordinator *c)
 {
     const struct coordinator_shared *state = c->state;
     json_t *last = json_null();
-    if (state->last_completed_wall_ms != 0)
+    if (state->last_completed_ns != 0)
         last = json_pack("{s:I, s:f, s:I, s:I}", "id", (json_int_t)state->last_completed_id, "duration_ms",
                          (double)state->last_duration_ns / 1e6, "bytes", (json_int_t)state->last_bytes, "age_ms",
-                         (json_int_t)(clock_wall_ms() - state->last_completed_wall_ms));
+                         (json_int_t)((clock_monotonic_ns() - state->last_completed_ns) / NS_PER_MS));
     bool busy = state->state != CHECKPOINT_IDLE;
     return json_pack("{s:I, s:I, s:o, s:o, s:s}", "completed", (json_int_t)state->completed_count, "failed",
                      (json_int_t)state->aborted_count, "last", last, "in_progress",

@@ -124,6 +124,6 @@ _Noreturn void task_standby_main(struct job *job, unsigned index)
     if (!takeover_wait(job, index))
         _exit(0);
     snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
-    job_set_process_name(task->process_name);
+    job_set_process_name(job, task->process_name);
     go_on(task, true);
 }

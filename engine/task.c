@@ -219,7 +219,7 @@ static int64_t park_timeout_ns(struct task *task, int64_t limit_ns)
     int64_t timer_ms = task_next_timer_ms(task);
     if (timer_ms == INT64_MAX || task->stopping || task->ended)
         return limit_ns;
-    int64_t wait_ms = timer_ms - clock_wall_ms();
+    int64_t wait_ms = timer_ms - job_now_ms(task->job);
     if (wait_ms <= 0)
         return 0;
     return wait_ms < limit_ns / NS_PER_MS ? wait_ms * NS_PER_MS : limit_ns;

@@ -269,7 +269,9 @@ WEIR_API int weir_emit_reserved(struct weir_ctx *ctx, size_t size_bytes);
 WEIR_API int weir_timer_set(struct weir_ctx *ctx, uint64_t id, int64_t at_ms);
 /* WEIR_OK, or WEIR_END where there was none. */
 WEIR_API int weir_timer_cancel(struct weir_ctx *ctx, uint64_t id);
-/* Wall-clock time, milliseconds since 1970. One clock read per batch: the same within a batch. */
+/* Wall-clock time, milliseconds since 1970. One clock read per batch: the same within a batch. It counts on from what the wall
+ * clock showed when the job was started: a clock that is set meanwhile, forward or back, is followed at the next start only, so that
+ * timers fire neither early nor late for it. Between a stop and the next start it may jump; a timer then is late at most. */
 WEIR_API int64_t weir_now_ms(const struct weir_ctx *ctx);
 
 /* Reports a failure in words: `return weir_fail(ctx, "cannot parse %s", x);` Returns WEIR_EUSER. The job then follows its

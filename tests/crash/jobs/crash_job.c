@@ -48,6 +48,7 @@ struct settings {
     uint64_t seed;
     uint64_t per_second; /* of `tag`, over both instances; 0: no limit */
     bool timers;
+    uint64_t far_timer_ms; /* of timers that are cancelled before their time */
     enum fault fault;
     bool fault_in_tally;
     uint64_t fault_at;
@@ -219,11 +220,11 @@ static int keep_classes(struct weir_ctx *ctx, const struct event *event, uint64_
 }
 
 /* Every 16th record sets a timer that must fire exactly once, every 8th between one that is cancelled before its time. */
-static int keep_timers(struct weir_ctx *ctx, const struct event *event, uint64_t count)
+static int keep_timers(struct weir_ctx *ctx, const struct settings *settings, const struct event *event, uint64_t count)
 {
     struct timer_name name = {event->key, count};
     if (count % 16 == 8)
-        return weir_timer_set(ctx, UINT64_MAX, weir_now_ms(ctx) + 3600000);
+        return weir_timer_set(ctx, UINT64_MAX, weir_now_ms(ctx) + (int64_t)settings->far_timer_ms);
     if (count % 16 == 12)
         return weir_timer_cancel(ctx, UINT64_MAX);
     if (count % 16 != 0)
@@ -292,7 +293,7 @@ static int track(struct weir_ctx *ctx, const struct weir_record *record)
     if (code >= 0 && input == 0)
         code = keep_last(ctx, &event, &row.last);
     if (code >= 0 && input == 0 && settings->timers)
-        code = keep_timers(ctx, &event, row.count);
+        code = keep_timers(ctx, settings, &event, row.count);
     if (code >= 0)
         code = weir_emit(ctx, 0, &row, sizeof row);
     if (code >= 0 && event.hash % 10 == 0) {
@@ -417,6 +418,7 @@ static struct settings *read_settings(struct weir_job *job)
     settings->seed = weir_param_u64(job, "seed", 1, "of the sequence's payload");
     settings->per_second = weir_param_u64(job, "rate", 0, "records per second of each source; 0: as fast as it goes");
     settings->timers = weir_param_u64(job, "timers", 0, "1: with processing-time timers") != 0;
+    settings->far_timer_ms = weir_param_u64(job, "far-timer", 3600000, "ms until a timer that is cancelled before");
     settings->fault_in_tally = strcmp(weir_param(job, "fault-in", "track", "track or tally"), "tally") == 0;
     settings->fault_at = weir_param_u64(job, "fault-at", 0, "sequence number of the file's record");
     settings->fault_once = weir_param(job, "fault-once", "", "a file: only once, while it is not there");
