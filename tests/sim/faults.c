@@ -202,6 +202,7 @@ void faults_tick(void)
         enum fault fault = draw();
         count(fault);
         happen(fault);
+        see_to_the_command();
     }
     plan_next();
 }

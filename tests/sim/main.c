@@ -181,7 +181,7 @@ static bool play(const struct arguments *arguments, uint64_t seed, struct totals
     if (!held && !arguments->trace)
         tell(seed);
     if (arguments->twice) {
-        sim_run_seed(seed, NULL);
+        sim_run_seed(seed, arguments->trace ? stdout : NULL);
         if (sim.hash != hash) {
             printf("FAILED seed %llu: played twice, it is not the same: %016llx and %016llx\n", (unsigned long long)seed,
                    (unsigned long long)hash, (unsigned long long)sim.hash);

@@ -192,27 +192,26 @@ static struct {
 static unsigned region_count;
 
 /* Rings are mapped twice in a row: real memory, made once and used by all seeds. */
-#define RINGS_MAX 48
+#define RINGS_MAX 16
 static unsigned char *rings[RINGS_MAX];
 static unsigned ring_count;
 #define RING_BYTES 65536u
 
+static unsigned char *make_ring(void)
+{
+    struct weir_error err = {0};
+    void *address = NULL;
+    int fd = memfd_create("sim-ring", 0);
+    CHECK(fd >= 0 && ftruncate(fd, SHM_PAGE_BYTES + RING_BYTES) == 0);
+    CHECK(__real_region_map_twice(fd, SHM_PAGE_BYTES, RING_BYTES, &address, &err) == WEIR_OK);
+    close(fd);
+    return address;
+}
+
 static unsigned char *next_ring(void)
 {
     CHECK(ring_count < RINGS_MAX);
-    unsigned char **ring = &rings[ring_count++];
-    if (*ring == NULL) {
-        struct weir_error err = {0};
-        void *address = NULL;
-        bool was = simulating;
-        simulating = false;
-        int fd = memfd_create("sim-ring", 0);
-        CHECK(fd >= 0 && ftruncate(fd, SHM_PAGE_BYTES + RING_BYTES) == 0);
-        CHECK(__real_region_map_twice(fd, SHM_PAGE_BYTES, RING_BYTES, &address, &err) == WEIR_OK);
-        simulating = was;
-        *ring = address;
-    }
-    return *ring;
+    return rings[ring_count++];
 }
 
 int __wrap_region_create(const char *name, uint64_t size_bytes, bool backed, int *ret_fd, struct weir_error *err);
@@ -273,6 +272,8 @@ void memory_begin_seed(void)
     if (heap.base == NULL) {
         heap = (struct arena){reserve(HEAP_BYTES), 0, HEAP_BYTES};
         pages = (struct arena){reserve(PAGES_BYTES), 0, PAGES_BYTES};
+        for (unsigned i = 0; i < RINGS_MAX; i++)
+            rings[i] = make_ring();
     }
     heap.used = 0;
     pages.used = 0;
