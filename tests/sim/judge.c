@@ -14,6 +14,7 @@
 #define SOURCES_MAX 2
 #define KEYS_MAX 64
 #define LATEST_END_NS (30 * NS_PER_S) /* behind the last fault */
+#define HEARTBEAT_NS (100 * NS_PER_MS) /* --heartbeat-timeout */
 #define CHECKPOINT_ENDS_NS (5 * NS_PER_S)
 
 static struct sim_row seen[SOURCES_MAX][RECORDS_MAX]; /* count 0: not seen */
@@ -112,9 +113,24 @@ static void judge_restored(uint64_t restored)
 
 static uint64_t field(const json_t *fields, const char *name) { return (uint64_t)json_integer_value(json_object_get(fields, name)); }
 
+/* A task that runs is not hung. (None of this job's works for so long without a turn of its loop; while it restores, it may wait for
+ * the disk.) */
+static void judge_hung(const struct proc *proc)
+{
+    bool restores = true;
+    for (unsigned i = 0; proc != NULL && i < sim.task_count; i++)
+        if (atomic_load_explicit(&sim.shared->tasks[i].pid, memory_order_relaxed) == proc->pid)
+            restores = atomic_load_explicit(&sim.shared->tasks[i].phase, memory_order_relaxed) == TASK_STARTING;
+    if (!restores && proc->state != PROC_ZOMBIE && sim.now_ns - proc->ran_ns < HEARTBEAT_NS / 2)
+        sim_fail("task %s is killed as hung, but it ran %lld us ago", proc->name, (long long)((sim.now_ns - proc->ran_ns) / NS_PER_US));
+}
+
 void judge_event(enum event_kind kind, const json_t *fields)
 {
     switch (kind) {
+    case EVENT_TASK_HUNG:
+        judge_hung(proc_find((int)field(fields, "pid")));
+        break;
     case EVENT_JOB_STARTED:
         judge_restored(field(fields, "restored_checkpoint"));
         break;
@@ -277,7 +293,7 @@ static void judge_disk(void)
         sim_fail("%d files are left open", sim.disk->open_fds);
     if (checkpoint_dir_open(disk_io(), "/disk", false, &leaks.dir, &err) != WEIR_OK)
         sim_fail("the disk: %s", err.text);
-    else if (faults_so_far() > 0) /* a coordinator that was killed in its clean-up leaves it to the next start */
+    else if (faults_so_far() > 0 || sim.profile.slow_disk) /* a coordinator that was killed in its clean-up leaves it to the next start */
         checkpoint_retain(&leaks.dir, (uint32_t)sim.profile.retained, sim.shared->coordinator.next_id, NULL, &err);
     if (checkpoint_dir_scan(&leaks.dir, leaks.dir.fd, judge_top_name, &leaks, &err) != WEIR_OK ||
              checkpoint_dir_scan(&leaks.dir, leaks.dir.snapshots_fd, judge_snapshot_name, &leaks, &err) != WEIR_OK)

@@ -125,7 +125,7 @@ bool sim_run_seed(uint64_t seed, FILE *trace_to)
 
 struct arguments {
     uint64_t first, count;
-    bool trace, twice, verbose;
+    bool trace, twice, verbose, brief;
     unsigned jobs;
 };
 
@@ -178,7 +178,7 @@ static bool play(const struct arguments *arguments, uint64_t seed, struct totals
     if (arguments->verbose)
         printf("seed %llu: %016llx %llu accesses %llu switches %d runs %.1f ms\n", (unsigned long long)seed, (unsigned long long)hash,
                (unsigned long long)sim.accesses, (unsigned long long)sim.switches, sim.run, (double)(sim.now_ns - NS_PER_S) / 1e6);
-    if (!held && !arguments->trace)
+    if (!held && !arguments->trace && !arguments->brief)
         tell(seed);
     if (arguments->twice) {
         sim_run_seed(seed, arguments->trace ? stdout : NULL);
@@ -221,7 +221,8 @@ static int play_share(const struct arguments *arguments, unsigned share, int tot
     struct totals totals = {0};
     double begun_s = cpu_seconds();
     for (uint64_t i = share; i < arguments->count; i += arguments->jobs)
-        play(arguments, arguments->first + i, &totals);
+        if (!play(arguments, arguments->first + i, &totals) && arguments->brief)
+            break;
     double cpu_s = cpu_seconds() - begun_s;
     if (totals_fd < 0) {
         print_totals(&totals, cpu_s);
@@ -281,11 +282,13 @@ static int play_all(const struct arguments *arguments)
 }
 
 static const char usage[] =
-    "sim [--first SEED] [--count N] [--count-from VARIABLE] [--jobs N] [--twice] [--verbose]\n"
+    "sim [--first SEED] [--count N] [--count-from VARIABLE] [--jobs N] [--twice] [--brief] [--verbose]\n"
     "sim --seed SEED [--trace]\n"
     "  --count-from  the environment variable that says how many seeds, where it is set\n"
     "  --twice       plays each seed twice and compares the two stories\n"
-    "  --trace       prints the story\n";
+    "  --trace       prints the story\n"
+    "  --brief       ends at the first seed that fails, without its story\n"
+    "  --verbose     a line for each seed\n";
 
 static bool parse_one(struct arguments *arguments, const char *name, const char *value)
 {
@@ -313,6 +316,8 @@ static bool parse(int argc, char **argv, struct arguments *arguments)
             arguments->trace = true;
         else if (strcmp(argv[i], "--twice") == 0)
             arguments->twice = true;
+        else if (strcmp(argv[i], "--brief") == 0)
+            arguments->brief = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             arguments->verbose = true;
         else if (i + 1 == argc || !parse_one(arguments, argv[i], argv[i + 1]))

@@ -283,6 +283,7 @@ static void run(struct proc *proc)
     int64_t used = burst - (sim_budget > 0 ? sim_budget : 0);
     sim_budget = INT64_MAX;
     sim.current = NULL;
+    proc->ran_ns = sim.now_ns;
     sim.accesses += (uint64_t)used;
     sim.now_ns += 50 + 2 * used;
     sim.hash = (sim.hash ^ (uint64_t)proc->pid ^ (uint64_t)used << 20) * UINT64_C(0x100000001b3);

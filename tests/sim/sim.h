@@ -39,6 +39,7 @@ struct proc {
     int64_t reapable_ns;
     bool announced; /* its parent has read SIGCHLD */
     int64_t stopped_until_ns; /* SIGSTOP; 0: not */
+    int64_t ran_ns;           /* last */
     /* the coroutine */
     void *sp;
     unsigned char *stack;
