@@ -128,8 +128,9 @@ static int sink_open(struct weir_ctx *ctx)
     struct sink_self *self = weir_self(ctx);
     if (area_count == AREAS_MAX)
         return weir_fail(ctx, "too many lives");
+    unsigned subtask = weir_subtask_index(ctx); /* the engine's functions may give the processor away: nothing half done meanwhile */
     self->area = area_count++;
-    areas[self->area] = (struct area){.sink = weir_subtask_index(ctx)};
+    areas[self->area] = (struct area){.sink = subtask};
     return WEIR_OK;
 }
 
@@ -217,9 +218,10 @@ static int sink_commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *co
 static int sink_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint)
 {
     const struct sink_self *self = weir_self(ctx);
+    unsigned subtask = weir_subtask_index(ctx);
     (void)restored_checkpoint;
     for (uint32_t i = 0; i < area_count; i++)
-        if (i != self->area && areas[i].sink == weir_subtask_index(ctx))
+        if (i != self->area && areas[i].sink == subtask)
             areas[i].dropped = true;
     return WEIR_OK;
 }
@@ -301,4 +303,8 @@ void job_command_main(void)
     proc_exit(0);
 }
 
-void job_begin_seed(void) { area_count = 0; }
+void job_begin_seed(void)
+{
+    area_count = 0;
+    memset(areas, 0, sizeof areas);
+}
