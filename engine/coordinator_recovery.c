@@ -377,6 +377,7 @@ static void check_heartbeat(struct coordinator *c, unsigned i)
 int64_t heartbeat_tick(struct coordinator *c)
 {
     atomic_fetch_add_explicit(&c->shared->coordinator_heartbeat, 1, memory_order_relaxed);
+    c->now_ns = clock_monotonic_ns(); /* the checkpoint's part of this turn may have waited for the disk, longer than a task may be silent */
     if (c->job->options->heartbeat_timeout_ns == 0)
         return c->now_ns + NS_PER_S;
     /* Where this process did not come to look for so long, the machine may have stood still: then nobody's silence says anything. */
