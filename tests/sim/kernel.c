@@ -441,6 +441,14 @@ STAND_IN(long, syscall, long number, ...)
     return clone_child();
 }
 
+STAND_IN(int, sched_yield, void)
+{
+    proc_yield();
+    return 0;
+}
+
+STAND_IN(void, sched_ask_slice, uint64_t slice_ns) { (void)slice_ns; }
+
 #define MUTEXES_MAX 64
 static struct robust_mutex {
     const void *address;
@@ -484,6 +492,17 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
     int result;
     while ((result = __wrap_pthread_mutex_trylock(mutex)) == EBUSY)
         proc_block(WAIT_MUTEX, mutex, 0, INT64_MAX);
+    return result;
+}
+
+STAND_IN(int, pthread_mutex_clocklock, pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until)
+{
+    CHECK(clock == CLOCK_MONOTONIC);
+    int64_t deadline_ns = until->tv_sec * NS_PER_S + until->tv_nsec;
+    int result;
+    while ((result = __wrap_pthread_mutex_trylock(mutex)) == EBUSY)
+        if (!proc_block(WAIT_MUTEX, mutex, 0, deadline_ns))
+            return ETIMEDOUT;
     return result;
 }
 
