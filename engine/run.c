@@ -7,6 +7,7 @@
 #include "engine/launcher.h"
 #include "engine/plan.h"
 #include "engine/registry.h"
+#include "shm/region.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,9 +143,12 @@ static void log_start(struct job *job)
     if (restored != 0)
         log_line(LOG_INFO, "job '%s': going on from checkpoint %llu in '%s'", job->graph->name, (unsigned long long)restored,
                  job->options->directory);
+    bool huge = region_huge_pages_allowed();
+    log_line(LOG_DEBUG, "job '%s': state is mapped in %s", job->graph->name,
+             huge ? "huge pages, where the kernel has some" : "pages of 4 KiB, which standbys map ahead ('weir doctor' says how to have huge ones)");
     event_log_append(&job->events, EVENT_JOB_STARTED,
-                     json_pack("{s:s, s:i, s:I, s:I}", "job", job->graph->name, "pid", (int)getpid(), "generation",
-                               (json_int_t)atomic_load(&job->shared->generation), "restored_checkpoint", (json_int_t)restored));
+                     json_pack("{s:s, s:i, s:I, s:I, s:b}", "job", job->graph->name, "pid", (int)getpid(), "generation",
+                               (json_int_t)atomic_load(&job->shared->generation), "restored_checkpoint", (json_int_t)restored, "huge_pages", (int)huge));
 }
 
 int job_run(struct weir_job *graph, const struct job_options *options, const struct run_observer *observer, struct weir_error *err)

@@ -16,7 +16,9 @@
 
 #include "engine/job.h"
 
-#define TAKEOVERS_MAX 3 /* without a batch that was committed, or a moment without work, in between */
+/* Without a batch that was committed, or a moment without work, in between. Many: who kills from outside may do so for reasons of his own.
+ * But there is an end: a batch that needs more memory than there is is killed by the kernel each time. */
+#define TAKEOVERS_MAX 12
 
 /* The signals that an instruction of the process itself raises: its memory is not to be trusted. */
 bool takeover_signal_is_own_fault(int signal_number);

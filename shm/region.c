@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -58,4 +59,14 @@ void region_unmap(void *address, uint64_t size_bytes)
 {
     if (address != NULL)
         CHECK(munmap(address, size_bytes) == 0);
+}
+
+bool region_huge_pages_allowed(void)
+{
+    char line[128] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    return got > 0 && strstr(line, "[never]") == NULL && strstr(line, "[deny]") == NULL;
 }

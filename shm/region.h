@@ -17,4 +17,8 @@ int region_map(int fd, uint64_t offset, uint64_t size_bytes, void **ret_address,
 int region_map_twice(int fd, uint64_t control_bytes, uint64_t data_bytes, void **ret_address, struct weir_error *err);
 void region_unmap(void *address, uint64_t size_bytes);
 
+/* Whether the system gives huge pages to shared memory that asks for them (shmem_enabled is always, within_size, advise or force). Else a
+ * process that takes over has 512 times as many page table entries to fill. */
+bool region_huge_pages_allowed(void);
+
 #endif

@@ -9,6 +9,7 @@ import struct
 from crash_run import EndedEarly, Failure, Job, read_process, send, with_longer_jobs
 from support import run_cases
 
+TAKEOVERS_MAX = 12  # engine/takeover.h
 RATE = 8000
 PAGE_BYTES = 4096
 COMMIT_HEAD_BYTES = 64 + 8 + 64 * 272  # struct commit_area of engine/batch.h
@@ -129,18 +130,26 @@ def given_up_meanwhile(setting):
     with_longer_jobs(run_one, 12000)
 
 
-def too_often(setting):
-    """The taker dies each time before it gets on: after three, the job goes back."""
+def each_taker_dies(setting, times, expected_back):
+    """So many takers in a row die before they get on; the job goes back so often."""
     def run_one(count):
         with Job(setting, {"count": count, "rate": 40000}) as job:
-            job.run_to_end(kill="t4:200@track," + ",".join(["u3:1@track"] * 3))
-            if job.fired() != 4:
+            job.run_to_end(kill="t4:200@track," + ",".join(["u3:1@track"] * times))
+            if job.fired() != times + 1:
                 raise EndedEarly("not all kill points were reached")
             job.check_end()
-            if len(job.events("recovery_started")) != 1:
-                raise Failure(f"gone back {len(job.events('recovery_started'))} times, not once")
-            setting.count("given up after three", 1)
+            if len(job.events("recovery_started")) != expected_back:
+                raise Failure(f"gone back {len(job.events('recovery_started'))} times, not {expected_back}")
+            setting.count(f"{times} takers in a row died, gone back {expected_back} times", 1)
     with_longer_jobs(run_one, 8000)
+
+
+def ten_in_a_row(setting):
+    each_taker_dies(setting, 10, 0)
+
+
+def too_often(setting):
+    each_taker_dies(setting, TAKEOVERS_MAX, 1)
 
 
 def with_standbys(options, random):
@@ -203,6 +212,7 @@ def make_cases(setting, random):
         yield f"one by one {' '.join(options)}", one_by_one(options, own())
     for options in (["--takeover=on"], ["--takeover=cold"]):
         yield f"damaged record {' '.join(options)}", damaged_record(options)
+    yield "ten in a row", ten_in_a_row
     yield "too often", too_often
     yield "given up meanwhile", given_up_meanwhile
 
