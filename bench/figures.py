@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from measure import BenchError, Figure, Job, Probe, cpu_ns, output_of, percentile, private_kib, timed
+from measure import BenchError, Figure, Job, Probe, cpu_ns, output_of, percentile, private_kib, standby_kib, timed
 
 MIB = 1048576
 
@@ -91,6 +91,19 @@ def keyed(context, keys, label, prototype):
         figures.append(Figure(f"keyed.{label}{suffix}", [row[0] for row in rows[kind]], "M records/s", command, compare, bar))
         figures.append(Figure(f"keyed.{label}{suffix}.cpu", [row[1] for row in rows[kind]], "M records/CPU-s", command))
     return figures
+
+
+def undo(context, keys, label):
+    """What the undo log costs: the keyed count with it and without, in turns."""
+    kept, command = [], ""
+    for i in range(context.runs(5)):
+        context.say(f"undo.{label}: run {i + 1}")
+        with_log = keyed_run(context, keys, 1, "exactly-once", ["--takeover=cold"])
+        without = keyed_run(context, keys, 1, "exactly-once", ["--takeover=off"])
+        kept.append((100 * with_log[0] / without[0], 100 * with_log[1] / without[1]))
+        command = with_log[2]
+    return [Figure(f"undo.{label}", [pair[0] for pair in kept], "% of records/s", command, bar=(">=", 90), note="the same with --takeover=off is 100 %"),
+            Figure(f"undo.{label}.cpu", [pair[1] for pair in kept], "% per CPU-s", command)]
 
 
 # ------------------------------------------------------------------------------------------------- pause --------
@@ -229,10 +242,10 @@ def kill_once(job, probe):
     return (next(at for writer, at in probe.writers(seen) if writer != pid and at > killed_ns) - killed_ns) / 1e6
 
 
-def spread(name, values, unit, command, note, bar=None):
+def spread(name, values, unit, command, note, bar=None, p99_bar=None):
     figures = [Figure(f"{name}.p50", values, unit, command, note=note, bar=bar)]
     for share, text in ((0.99, "p99"), (1, "max")):
-        figures.append(Figure(f"{name}.{text}", values, unit, command, value=percentile(values, share)))
+        figures.append(Figure(f"{name}.{text}", values, unit, command, bar=p99_bar if text == "p99" else None, value=percentile(values, share)))
     return figures
 
 
@@ -242,7 +255,7 @@ def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
     options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB"]
     job, probe = updates_job(context, keys_of(mib), options)
     random.seed(42)
-    times = []
+    times, stalls = [], []
     with job:
         job.wait_until(lambda: probe.records() >= keys_of(mib), "filling the state")
         for i in range(kills):
@@ -250,12 +263,37 @@ def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
                 completed = job.status()["checkpoints"]["completed"]
                 job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed, "a checkpoint", 60)
             time.sleep(random.uniform(0.1, 0.5))
+            first_stall = probe.stall_count()
             times.append(kill_once(job, probe))
+            stalls += [length / 1e6 for _, length in probe.stalls(first_stall)]
             context.say(f"recovery.{way}.{mib}mib: kill {i + 1} of {kills}: {times[-1]:.2f} ms")
         command = context.shown(job.arguments)
     note = f"{len(times)} kills, {mib} MiB of state, {rate / 1e6:g} M records/s, checkpoint every second"
+    if way in ("in_place", "cold"):
+        note += f"; the source, which spins, stood still {len(stalls)} times between kill and first record, {max(stalls, default=0):.2f} ms at most"
     bar = ("<=", 0.5) if way == "in_place" else None
     return spread(f"recovery.{way}.{mib}mib", times, "ms", command, note, bar)
+
+
+def memory_of_takeover(context, interval, label, mib=256, seconds=5):
+    """What standbys and frozen chunks take, beside a state that is changed all over at 1 M records/s."""
+    job, probe = updates_job(context, keys_of(mib), ["--set=rate=1000000", f"--checkpoint-interval={interval}", "--state-limit=16GiB"])
+    rows = []
+    with job:
+        job.wait_until(lambda: probe.records() >= keys_of(mib), "filling the state")
+        before = job.status()["checkpoints"]["completed"]
+        job.wait_until(lambda: job.status()["checkpoints"]["completed"] >= before + 3, "three checkpoints", 60)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            task = job.task("count")
+            if task["standby_pid"] > 0:
+                rows.append((*standby_kib(task["standby_pid"]), task["frozen_bytes"] / MIB, task["state_bytes"] / MIB))
+            time.sleep(0.05)
+        command = context.shown(job.arguments)
+    note = f"{percentile([row[3] for row in rows], 0.5):.0f} MiB of state, 1 M random updates/s, checkpoint every {interval}"
+    return [Figure(f"takeover.memory.{label}.standby", [row[0] for row in rows], "KiB", command, note=f"private memory of the keyed task's standby; {note}"),
+            Figure(f"takeover.memory.{label}.page_tables", [row[1] for row in rows], "KiB", command, note="of the same process"),
+            Figure(f"takeover.memory.{label}.frozen", [row[2] for row in rows], "MiB", command, note="chunks that belong to cuts alone")]
 
 
 def gaps(context, rate, every_s, label):
@@ -270,9 +308,9 @@ def gaps(context, rate, every_s, label):
         kills = 0
         while time.monotonic() - begun < GAP_KILL_SECONDS:
             time.sleep(every_s)
-            tasks = job.status()["tasks"]
+            pids = [task["pid"] for task in job.status()["tasks"] if task["pid"] > 0]
             try:
-                os.kill(random.choice(tasks)["pid"], signal.SIGKILL)
+                os.kill(random.choice(pids), signal.SIGKILL)
                 kills += 1
             except ProcessLookupError:
                 pass
@@ -282,7 +320,8 @@ def gaps(context, rate, every_s, label):
         command = context.shown(job.arguments)
     note = f"{kills} kills of random tasks in {seconds:.0f} s, {rate / 1e6:g} M records/s, 64 MiB of state"
     longest = sorted(found)[-kills:] or [0.0]
-    return [*spread(f"recovery.gaps.{label}", longest, "ms", command, note),
+    bar = ("<=", 2) if label == "1s" else None
+    return [*spread(f"recovery.gaps.{label}", longest, "ms", command, note, p99_bar=bar),
             Figure(f"recovery.gaps.{label}.kept", [kept], "% of the rate", command)]
 
 
@@ -354,5 +393,13 @@ FIGURES = {
     "recovery.disk.1gib": (lambda c: recovery(c, "disk", 1024, kills=10), "the same, 1 GiB"),
     "recovery.gaps.1s": (lambda c: gaps(c, 1_000_000, 1.0, "1s"), "the longest times without output, a random task killed every second"),
     "recovery.gaps.100ms": (lambda c: gaps(c, 1_000_000, 0.1, "100ms"), "the same, every 100 ms"),
+    "recovery.gaps.10ms": (lambda c: gaps(c, 1_000_000, 0.01, "10ms"), "the same, every 10 ms"),
+    "recovery.gaps.100k.1s": (lambda c: gaps(c, 100_000, 1.0, "100k.1s"), "the same at 100,000 records/s, every second"),
+    "recovery.gaps.100k.10ms": (lambda c: gaps(c, 100_000, 0.01, "100k.10ms"), "the same at 100,000 records/s, every 10 ms"),
+    "undo.1k": (lambda c: undo(c, 1_000, "1k"), "what the undo log costs: the keyed count with it and without, 1,000 keys"),
+    "undo.1m": (lambda c: undo(c, 1_000_000, "1m"), "the same, 1,000,000 keys"),
+    "undo.10m": (lambda c: undo(c, 10_000_000, "10m"), "the same, 10,000,000 keys"),
+    "takeover.memory.1s": (lambda c: memory_of_takeover(c, "1s", "1s"), "memory of a standby and of frozen chunks, a checkpoint every second"),
+    "takeover.memory.100ms": (lambda c: memory_of_takeover(c, "100ms", "100ms"), "the same, every 100 ms"),
     "idle": (idle, "CPU time and memory of a job without input"),
 }

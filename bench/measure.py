@@ -133,7 +133,7 @@ class Probe:
     """struct probe of random_updates.c, shared with the running job."""
 
     BYTES = 262144
-    HEAD = struct.Struct("=QQqQQQq")
+    HEAD = struct.Struct("=QQqQQQqQ")
     ROW = struct.Struct("=qq")
     ROWS = 4096
 
@@ -169,6 +169,13 @@ class Probe:
     def gaps(self, first):
         """(end, length) in ns of the times in which the sink got nothing."""
         return self.rows(5, 1, first)
+
+    def stall_count(self):
+        return self.head(7)
+
+    def stalls(self, first):
+        """(end, length) in ns of the times in which a source that looks at the clock all the time did not: the machine's own."""
+        return self.rows(7, 2, first)
 
 
 class Job:
@@ -244,6 +251,16 @@ def private_kib(pid):
                 total += int(words[1])
                 shared += int(words[1]) if name.startswith("/memfd:") else 0
     return total, shared
+
+
+def standby_kib(pid):
+    """(private memory, page tables) of a process."""
+    private, tables = private_kib(pid)[0], 0
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("VmPTE:"):
+                tables = int(line.split()[1])
+    return private, tables
 
 
 def read_line(path, fallback="unknown"):

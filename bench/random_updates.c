@@ -42,8 +42,10 @@ struct probe {
     _Atomic uint64_t writer_count;
     _Atomic uint64_t gap_count;
     _Atomic int64_t last_ns; /* when the sink last got something; kept while there is no sink */
+    _Atomic uint64_t stall_count; /* the source writes, with spin=1 */
     struct probe_writer writers[PROBE_ROWS];
     struct probe_gap gaps[PROBE_ROWS];
+    struct probe_gap stalls[PROBE_ROWS]; /* times in which the source, which looks at the clock all the time, did not: the machine's own */
 };
 #define PROBE_BYTES 262144
 _Static_assert(sizeof(struct probe) <= PROBE_BYTES, "bench/run makes a file of this size");
@@ -66,6 +68,7 @@ static int64_t monotonic_ns(void)
 
 struct random_source {
     uint64_t next;
+    int64_t looked_ns; /* at the clock */
 };
 
 static int random_open(struct weir_ctx *ctx, const void *position, size_t position_bytes)
@@ -82,11 +85,25 @@ static int random_open(struct weir_ctx *ctx, const void *position, size_t positi
     return WEIR_OK;
 }
 
-static uint64_t bids_due(const struct random_options *options)
+static void note_stall(struct probe *probe, struct random_source *self, int64_t now_ns)
+{
+    int64_t gap_ns = now_ns - self->looked_ns;
+    if (self->looked_ns != 0 && gap_ns >= PROBE_GAP_NS) {
+        uint64_t number = atomic_load_explicit(&probe->stall_count, memory_order_relaxed);
+        probe->stalls[number % PROBE_ROWS] = (struct probe_gap){now_ns, gap_ns};
+        atomic_store_explicit(&probe->stall_count, number + 1, memory_order_release);
+    }
+    self->looked_ns = now_ns;
+}
+
+static uint64_t bids_due(const struct random_options *options, struct random_source *self)
 {
     if (options->rate == 0)
         return UINT64_MAX;
-    uint64_t elapsed_us = (uint64_t)(monotonic_ns() - atomic_load(&options->probe->origin_ns)) / 1000;
+    int64_t now_ns = monotonic_ns();
+    if (options->spin)
+        note_stall(options->probe, self, now_ns);
+    uint64_t elapsed_us = (uint64_t)(now_ns - atomic_load(&options->probe->origin_ns)) / 1000;
     return elapsed_us * options->rate / 1000000;
 }
 
@@ -94,7 +111,7 @@ static int random_poll(struct weir_ctx *ctx, uint32_t records_max)
 {
     const struct random_options *options = weir_arg(ctx);
     struct random_source *self = weir_self(ctx);
-    uint64_t due = bids_due(options);
+    uint64_t due = bids_due(options, self);
     if (self->next >= due) {
         weir_wait_ms(ctx, 1);
         return options->spin ? WEIR_OK : WEIR_IDLE;
