@@ -13,8 +13,8 @@
 
 #define CGROUPS "/sys/fs/cgroup/blkio"
 #define BLOCKS 8000u /* 31 MiB, 16 of which are in flight at a time */
-#define BYTES_PER_SECOND (8u << 20)
-#define WATCH_NS (3 * NS_PER_S)
+#define BYTES_PER_SECOND (4u << 20) /* four seconds for what is in flight */
+#define WATCH_NS (5 * NS_PER_S)
 
 static char path[SCRATCH_PATH_BYTES];
 static char cgroup[128];
@@ -120,7 +120,7 @@ static void write_and_be_killed(const struct checkpoint_dir *dir, const struct s
             fixture_write_with(dir, identity, &(struct snapshot_options){.io_mode = IO_URING}, BLOCKS, 42, &result, NULL);
         _exit(0);
     }
-    int64_t deadline_ns = clock_monotonic_ns() + 30 * NS_PER_S;
+    int64_t deadline_ns = clock_monotonic_ns() + 60 * NS_PER_S;
     while (count_landed(dir->snapshots_fd, name) == 0)
         cr_assert_lt(clock_monotonic_ns(), deadline_ns, "the child writes nothing");
     cr_assert_eq(kill(child, SIGKILL), 0);

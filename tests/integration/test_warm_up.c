@@ -15,7 +15,7 @@ static void begin(void)
     snprintf(note, sizeof note, "%s/note", s.root);
 }
 static void end(void) { scenario_end(&s); }
-TestSuite(warm_up, .init = begin, .fini = end, .timeout = 120);
+TestSuite(warm_up, .init = begin, .fini = end, .timeout = 240);
 
 enum { USAGE = 2 }; /* what a wrong use of the API ends with */
 
@@ -47,6 +47,28 @@ static bool as_many_are_warm(struct scenario *scenario, void *arg)
 
 static void await_warm(unsigned count) { await(&s, as_many_are_warm, &count, "processes warm up"); }
 
+static bool was_warm(unsigned count, json_int_t pid)
+{
+    bool was = false;
+    for (unsigned i = 0; i < count; i++)
+        was |= warm_pid(i) == pid;
+    return was;
+}
+
+/* The task's standby of now has warmed up. */
+static bool standby_is_warm(struct scenario *scenario, void *arg)
+{
+    (void)arg;
+    json_t *task, *status = job_status(scenario);
+    json_int_t pid = 0;
+    size_t i;
+    json_array_foreach(json_object_get(status, "tasks"), i, task)
+        if (strcmp(json_string_value(json_object_get(task, "name")), "count") == 0)
+            pid = json_integer_value(json_object_get(task, "standby_pid"));
+    json_decref(status);
+    return pid > 0 && was_warm(warm_count(), pid);
+}
+
 static void check_output(void)
 {
     struct lines expected = {0}, got = output_lines(s.output);
@@ -55,25 +77,30 @@ static void check_output(void)
     assert_same_lines(&expected, got);
 }
 
-static json_int_t number_of_takeover(unsigned index, const char *key)
+/* Kills the task when its standby is warm. Whether that one took over: where both are late on the processor, the launcher may be the first to
+ * see that the task is dead. */
+static bool standby_takes_over(size_t round)
 {
-    json_t *event = event_at(&s, "takeover", (int)index);
-    json_int_t number = json_integer_value(json_object_get(event, key));
+    await(&s, standby_is_warm, NULL, "a warm standby");
+    unsigned warm_before = warm_count();
+    cr_assert_eq(weir(&s, "kill @ count"), 0, "%s", s.err);
+    await_events(&s, "takeover", round + 1);
+    json_t *event = event_at(&s, "takeover", (int)round);
+    bool by_standby = strcmp(json_string_value(json_object_get(event, "by")), "standby") == 0;
+    bool was = was_warm(warm_before, json_integer_value(json_object_get(event, "pid")));
     json_decref(event);
-    return number;
+    cr_assert_eq(was, by_standby, "a standby that takes over was warm before, and nobody else was");
+    await_output(&s, output_count(s.output) + 100);
+    return by_standby;
 }
 
 Test(warm_up, a_standby_is_warm_before_it_is_needed_and_takes_over)
 {
     struct process *job = start_job(&s, WARM, note);
     await_output(&s, 100);
-    for (unsigned i = 0; i < 3; i++) {
-        await_warm(i + 2); /* the task, and the standby of now */
-        cr_assert_eq(weir(&s, "kill @ count"), 0, "%s", s.err);
-        await_events(&s, "takeover", i + 1);
-        cr_assert_eq(number_of_takeover(i, "pid"), warm_pid(i + 1), "who takes over is who was warm already");
-        await_output(&s, output_count(s.output) + 100);
-    }
+    unsigned by_standby = 0;
+    for (size_t round = 0; by_standby < 3; round++)
+        by_standby += standby_takes_over(round);
     stop_job(&s, job);
     cr_assert_eq(event_count(&s, "recovery_started"), 0);
     check_output();
