@@ -212,6 +212,8 @@ static void update_counters(struct task *task)
     counter_set(&counters->records_in, task->records_in);
     counter_set(&counters->records_out, task->records_out);
     counter_set(&counters->batches, task->batch);
+    const struct chunk_marks *marks = &task->region.header->marks;
+    counter_set(&counters->frozen_bytes, (marks->retire_tail - marks->release_pos) << CHUNK_SHIFT);
 }
 
 int batch_commit(struct task *task)
