@@ -307,8 +307,9 @@ static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_err
 {
     struct chunk_header *header = region->header;
     int code = back_fifo(region, err);
-    /* State that is needed now comes before a cut that may be needed. */
-    while (code == WEIR_OK && chunk_available(region) + header->chunks_max - header->physical_backed < wanted && cut_give_up(region))
+    /* State that is needed now comes before a cut that may be needed. Some room is left: what this batch has retired cannot be used. */
+    uint64_t least = u64_max(wanted, header->chunks_max / 8);
+    while (code == WEIR_OK && chunk_available(region) + header->chunks_max - header->physical_backed < least && cut_give_up(region))
         continue;
     uint64_t available = chunk_available(region);
     if (code != WEIR_OK || available >= wanted)
