@@ -137,13 +137,10 @@ static bool child_has_begun(struct snapshot_slot *slot, uint32_t *ret_attempt)
 static void show_chunks(const struct task *task)
 {
     struct task_counters *counters = &task->shared->counters;
-    const struct chunk_cut *kept = cut_kept(&task->region);
     struct chunk_usage usage;
     chunk_usage(&task->region, &usage);
     counter_set(&counters->chunks_copied, usage.copied_chunks);
     counter_set(&counters->state_bytes, usage.live_bytes);
-    counter_set(&counters->rollback_checkpoint, kept != NULL ? kept->number : 0);
-    counter_set(&counters->rollback_given_up, task->region.header->counters.given_up);
 }
 
 /* The newest cut is not to be read any more: kept, or let go. */

@@ -154,7 +154,7 @@ static void give_up_memory(struct coordinator *c, unsigned i, const struct task_
     event_log_append(&c->job->events, EVENT_MEMORY_DAMAGED,
                      json_pack("{s:I, s:s, s:s}", "checkpoint", (json_int_t)id, "task", c->job->plan->tasks[i].name, "reason",
                                task->failure.text));
-    atomic_store(&c->shared->rollback_barred_id, c->state->next_id);
+    atomic_store(&c->shared->rollback_barred_id, c->state->next_id - 1); /* all there have been */
 }
 
 /* A full disk or a refused file is no fault of the record that was in hand. */
@@ -309,13 +309,18 @@ static void request_restart(struct coordinator *c)
 
 /* ---- STARTING: all ready? ---- */
 
-/* "rollback": no task had to read the disk. */
-static const char *path_taken(const struct coordinator *c)
+const char *recovery_path_name(enum recovery_path path)
+{
+    static const char *const names[] = {"none", "rollback", "disk"};
+    return names[path];
+}
+
+static enum recovery_path path_taken(const struct coordinator *c)
 {
     for (unsigned i = 0; i < c->job->plan->task_count; i++)
         if (c->shared->tasks[i].rolled_back == 0)
-            return "disk";
-    return "rollback";
+            return PATH_DISK;
+    return PATH_ROLLBACK;
 }
 
 static void start_running(struct coordinator *c)
@@ -335,7 +340,8 @@ static void start_running(struct coordinator *c)
         return;
     state->last_recovery_ns = now_ns - state->death_noticed_ns;
     state->death_noticed_ns = 0;
-    const char *path = path_taken(c);
+    state->last_path = path_taken(c);
+    const char *path = recovery_path_name((enum recovery_path)state->last_path);
     log_line(LOG_INFO, "recovered in %.1f ms, from checkpoint %llu (%s)", (double)state->last_recovery_ns / 1e6,
              (unsigned long long)restored, path);
     event_log_append(&c->job->events, EVENT_RECOVERY_FINISHED,

@@ -198,7 +198,7 @@ struct coordinator_shared {
     uint64_t aborted_in_a_row;
     uint32_t acknowledged_count; /* of the checkpoint in progress, already in the event log */
     uint32_t manifest_attempt;
-    uint32_t reserved;
+    uint32_t last_path;          /* enum recovery_path, of the last recovery */
     uint32_t stop_requested; /* enum stop_mode */
     uint64_t stop_checkpoint_id; /* the checkpoint after which all end; 0: none yet */
     uint64_t restart_count;
@@ -218,6 +218,7 @@ struct coordinator_shared {
     int64_t restart_times_ns[RESTART_TIMES_MAX]; /* ring of the latest restarts, for the failure rate */
 };
 
+enum recovery_path { PATH_NONE, PATH_ROLLBACK, PATH_DISK }; /* no task had to read the disk; some had to */
 enum stop_mode { STOP_NONE, STOP_CHECKPOINT, STOP_NOW };
 enum recovery_state { RECOVERY_NONE, RECOVERY_DELAYED, RECOVERY_REQUESTED, RECOVERY_STARTING };
 
