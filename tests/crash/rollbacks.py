@@ -3,6 +3,8 @@
 rollback, at its kill points too, chunks that are scribbled over, a bound that is too small. The output is compared each time, and the
 path that each recovery took."""
 import json
+import os
+import re
 import signal
 import time
 
@@ -21,6 +23,10 @@ def paths(job):
     """Of the recoveries from a checkpoint: those to the very start read nothing and are none."""
     finished = [json.loads(line) for line in job.events("recovery_finished")]
     return [event["path"] for event in finished if event["checkpoint"] > 0]
+
+
+def session_has(job, pid):
+    return any(process.pid == pid for process in job.processes())
 
 
 def tasks_of(job):
@@ -121,12 +127,38 @@ def bound_case(seed):
     return "off", lambda setting: with_longer_jobs(lambda count: attempt(setting, count), 8000)
 
 
+def torn_case(seed):
+    """The coordinator dies when its manifest has just got its name, a task of its own fault at the same time. The checkpoint is complete,
+    although nobody has said so: the job goes back to that one and no other, and so does the next run."""
+    def attempt(setting, count):
+        with Job(setting, {"count": count, "seed": seed, "rate": 8000}, ["--no-chain", "--checkpoint-interval=100ms"], FAULT_SETTING) as job:
+            job.start(kill="k6:4:stop@coordinator")
+            job.wait_for(lambda: job.fired() == 1, "the stop")
+            newest = max(int(name.split("-")[1]) for name in os.listdir(job.checkpoints) if re.fullmatch(r"manifest-\d+", name))
+            coordinator = [process for process in job.processes() if process.name == "coordinator"]
+            track = [process for process in tasks_of(job) if process.name.startswith("track")]
+            send(track[0], signal.SIGSEGV)
+            job.wait_for(lambda: not session_has(job, track[0].pid), "the end of the task")
+            send(coordinator[0], signal.SIGKILL)
+            job.wait_for(lambda: job.events("recovery_finished"), "going back")
+            job.process.kill()
+            job.process.wait()
+            event = json.loads(job.events("recovery_finished")[0])
+            if event["checkpoint"] != newest or event["path"] != "rollback":
+                raise Failure(f"went back to {event} although {newest} is complete")
+            job.expect_all_gone()
+            job.start()
+            finish(setting, job, "a torn commit")
+    return f"torn commit seed {seed}", lambda setting: with_longer_jobs(lambda count: attempt(setting, count), 8000)
+
+
 def make_cases(setting, random):
     for number in range(LONG_JOBS if setting.long else SHORT_JOBS):
         yield random_case(number, random.randrange(1 << 30), type(random)(random.randrange(1 << 30)))
     for point in POINTS:
         for nth in [1, 2, random.randint(3, 9)] if setting.long else [random.randint(1, 3)]:
             yield point_case(point, nth, random.randrange(1 << 30))
+    yield torn_case(random.randrange(1 << 30))
     yield bound_case(random.randrange(1 << 30))
 
 
