@@ -250,16 +250,18 @@ def spread(name, values, unit, command, note, bar=None, p99_bar=None):
 
 
 def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
-    """way: in_place, by the standby; cold, in place by a process that is forked then; disk: the whole job goes back to the last checkpoint."""
-    takeover = {"in_place": "on", "cold": "cold", "disk": "off"}[way]
-    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB"]
+    """way: in_place, by the standby; cold, in place by a process that is forked then; rollback, disk: the whole job goes back to the last
+    checkpoint, in memory or on disk."""
+    takeover, memory = {"in_place": ("on", "0"), "cold": ("cold", "0"), "rollback": ("off", "16GiB"), "disk": ("off", "0")}[way]
+    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB",
+               f"--rollback-memory={memory}"]
     job, probe = updates_job(context, keys_of(mib), options)
     random.seed(42)
     times, stalls = [], []
     with job:
         job.wait_until(lambda: probe.records() >= keys_of(mib), "filling the state")
         for i in range(kills):
-            if way == "disk":
+            if way in ("disk", "rollback"):
                 completed = job.status()["checkpoints"]["completed"]
                 job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed, "a checkpoint", 60)
             time.sleep(random.uniform(0.1, 0.5))
@@ -389,6 +391,8 @@ FIGURES = {
     "recovery.in_place.1gib": (lambda c: recovery(c, "in_place", 1024), "the same, 1 GiB"),
     "recovery.in_place.4gib": (lambda c: recovery(c, "in_place", 4096), "the same, 4 GiB"),
     "recovery.cold.64mib": (lambda c: recovery(c, "cold", 64), "the same without standbys, 64 MiB"),
+    "recovery.rollback.64mib": (lambda c: recovery(c, "rollback", 64, kills=20), "the whole job back to its last checkpoint in memory, 64 MiB"),
+    "recovery.rollback.1gib": (lambda c: recovery(c, "rollback", 1024, kills=20), "the same, 1 GiB"),
     "recovery.disk.64mib": (lambda c: recovery(c, "disk", 64, kills=20), "the same without takeover: back to the checkpoint, 64 MiB"),
     "recovery.disk.1gib": (lambda c: recovery(c, "disk", 1024, kills=10), "the same, 1 GiB"),
     "recovery.gaps.1s": (lambda c: gaps(c, 1_000_000, 1.0, "1s"), "the longest times without output, a random task killed every second"),

@@ -69,7 +69,7 @@ static int run_round(const struct checkpoint_dir *dir, struct blocks blocks, enu
 {
     struct snapshot_identity identity = {.name = {.checkpoint_id = 1, .task = "bench"}};
     struct snapshot_options options = {.io_mode = mode};
-    struct block_source source = {next_block, NULL, &blocks, blocks.count};
+    struct block_source source = {next_block, NULL, &blocks, blocks.count, NULL};
     struct snapshot_result result;
     int code = snapshot_write(dir, &identity, &options, &source, &result, err);
     if (code != WEIR_OK)

@@ -33,6 +33,8 @@ static const struct column task_columns[] = {
     {">SNAPSHOT", "snapshot_bytes_last", FIGURE_BYTES},
     {">WRITE", "snapshot_mb_s", FIGURE_MB_S},
     {">COPIED", "chunks_copied", FIGURE_COUNT},
+    {">FROZEN", "frozen_bytes", FIGURE_BYTES},
+    {">KEPT", "rollback_checkpoint", FIGURE_PLAIN},
     {">TAKEN OVER", "takeovers", FIGURE_COUNT},
 };
 static const struct column edge_columns[] = {
@@ -187,6 +189,7 @@ static void print_status(const json_t *status)
     print_fact(status, "uptime", "uptime_ms", FIGURE_MS);
     print_fact(status, "generation", "generation", FIGURE_PLAIN);
     print_fact(status, "recoveries", "restarts", FIGURE_PLAIN);
+    print_fact(status, "last one by", "recovery_path_last", FIGURE_TEXT);
     print_checkpoints(json_object_get(status, "checkpoints"));
     print_tasks(json_object_get(status, "tasks"));
     print_edges(json_object_get(status, "edges"));

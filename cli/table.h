@@ -7,7 +7,7 @@
 
 #include "weir.h"
 
-#define TABLE_COLUMNS_MAX 16
+#define TABLE_COLUMNS_MAX 20
 
 struct table {
     unsigned column_count;

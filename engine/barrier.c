@@ -12,6 +12,7 @@
 #include "engine/batch.h"
 #include "engine/takeover.h"
 #include "engine/task.h"
+#include "state/cut.h"
 
 #include <string.h>
 
@@ -84,6 +85,7 @@ static int prepare_sinks(struct task *task, uint64_t checkpoint_id)
 static void write_cut_record(struct task *task, uint64_t checkpoint_id)
 {
     struct cut_record *cut = &task->shared->cut;
+    rollback_keep_record(task);
     cut->checkpoint_id = checkpoint_id;
     cut->records_in = task->records_in;
     cut->records_out = task->records_out;
@@ -94,6 +96,7 @@ static void write_cut_record(struct task *task, uint64_t checkpoint_id)
     cut->committable_count = (uint32_t)task->pending->count;
     memcpy(cut->committables, task->pending->item, task->pending->count * sizeof cut->committables[0]);
     cut->has_file = task->has_state;
+    rollback_seal_record(cut);
 }
 
 /* A fork that fails is no failure of the task: the checkpoint is given up, the stream goes on. */
@@ -131,6 +134,26 @@ static bool child_has_begun(struct snapshot_slot *slot, uint32_t *ret_attempt)
     return false;
 }
 
+static void show_chunks(const struct task *task)
+{
+    struct task_counters *counters = &task->shared->counters;
+    struct chunk_usage usage;
+    chunk_usage(&task->region, &usage);
+    counter_set(&counters->chunks_copied, usage.copied_chunks);
+    counter_set(&counters->state_bytes, usage.live_bytes);
+}
+
+/* The newest cut is not to be read any more: kept, or let go. */
+static void settle_cut(struct task *task, bool complete)
+{
+    if (complete)
+        cut_keep(&task->region);
+    else
+        chunk_cut_release(&task->region);
+    task->cut_live = false;
+    show_chunks(task);
+}
+
 /* The slot says RUNNING: the cut, and the child that reads it. */
 static void fork_snapshot(struct task *task, uint64_t checkpoint_id, uint32_t attempt)
 {
@@ -148,6 +171,8 @@ static void fork_snapshot(struct task *task, uint64_t checkpoint_id, uint32_t at
         job_wake(task->job->coordinator_fd);
         return;
     }
+    if (task->cut_live && chunk_cut_live(&task->region)->number != checkpoint_id)
+        settle_cut(task, false); /* nobody has said what became of its checkpoint: another one has begun */
     if (task->has_state && !task->cut_live) { /* live already: by the process that died before it forked */
         chunk_cut(&task->region, checkpoint_id);
         task->cut_live = true;
@@ -253,19 +278,29 @@ int barrier_finish(struct task *task)
     return code;
 }
 
+/* By a process that has no more to lose: what it was rolled back to was damaged, and all that followed from it. */
+static void fail_for_memory(struct task *task)
+{
+    struct weir_error why = task->shared->snapshot.error;
+    task_fail(task, &why, false);
+}
+
 void barrier_release_cut(struct task *task)
 {
     if (!task->cut_live)
         return;
+    const struct job_shared *job = task->job->shared;
+    const struct chunk_cut *cut = chunk_cut_live(&task->region);
     uint64_t word = atomic_load_explicit(&task->shared->snapshot.word, memory_order_acquire);
     if (SNAPSHOT_STATUS(word) == SNAPSHOT_RUNNING)
         return;
-    chunk_cut_release(&task->region);
-    task->cut_live = false;
-    struct chunk_usage usage;
-    chunk_usage(&task->region, &usage);
-    counter_set(&task->shared->counters.chunks_copied, usage.copied_chunks);
-    counter_set(&task->shared->counters.state_bytes, usage.live_bytes);
+    bool done = word == SNAPSHOT_WORD(cut->number, SNAPSHOT_DONE);
+    bool complete = done && atomic_load_explicit(&job->checkpoint_committed, memory_order_acquire) == cut->number;
+    bool given_up = !done || cut->keep == 0 || atomic_load_explicit(&job->checkpoint_aborted, memory_order_acquire) >= cut->number;
+    if (complete || given_up)
+        settle_cut(task, complete);
+    if (task->shared->memory_damaged != 0)
+        fail_for_memory(task);
 }
 
 static struct weir_ctx *operator_of(struct task *task, unsigned node)

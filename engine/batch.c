@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "engine/task.h"
+#include "state/cut.h"
 #include "state/key.h"
 
 #include <string.h>
@@ -212,6 +213,11 @@ static void update_counters(struct task *task)
     counter_set(&counters->records_in, task->records_in);
     counter_set(&counters->records_out, task->records_out);
     counter_set(&counters->batches, task->batch);
+    const struct chunk_header *header = task->region.header;
+    const struct chunk_cut *kept = cut_kept(&task->region);
+    counter_set(&counters->frozen_bytes, (header->marks.retire_tail - header->marks.release_pos) << CHUNK_SHIFT);
+    counter_set(&counters->rollback_checkpoint, kept != NULL ? kept->number : 0);
+    counter_set(&counters->rollback_given_up, header->counters.given_up);
 }
 
 int batch_commit(struct task *task)

@@ -61,6 +61,7 @@ void checkpoint_interrupted(struct coordinator *c);
 void coordinator_answer(struct coordinator *c, uint64_t checkpoint_id, const struct weir_error *err);
 /* Ends the job: all processes, with this outcome. */
 void coordinator_end_job(struct coordinator *c, enum outcome outcome, const struct weir_error *failure);
+const char *recovery_path_name(enum recovery_path path);
 bool all_tasks_in_phase(const struct coordinator *c, enum task_phase phase);
 
 /* Looks at what a task that died of its own fault was doing (poison.c's counterpart). WEIR_EFAILED where the job must fail for it. */

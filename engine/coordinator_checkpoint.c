@@ -221,6 +221,7 @@ static int write_manifest(struct coordinator *c, uint64_t *ret_bytes, struct wei
     int code = make_manifest(c, &m, err);
     if (code != WEIR_OK)
         return code;
+    c->state->manifest_tried_id = c->state->checkpoint_id; /* from here on it may be on disk, whoever dies */
     code = manifest_write(&c->job->dir, m, ++c->state->manifest_attempt, err);
     *ret_bytes = m->total_bytes;
     manifest_free(m);
@@ -256,6 +257,7 @@ static void complete(struct coordinator *c, uint64_t bytes)
     state->completed_count++;
     state->aborted_in_a_row = 0;
     state->outside_deaths = 0;
+    state->restore_below_id = 0; /* damaged ones are behind this one now */
     for (unsigned i = 0; i < c->job->plan->task_count; i++)
         atomic_store_explicit(&task_at(c, i)->careful, 0, memory_order_relaxed); /* what it was careful about lies behind it */
     checkpoint_move(state, CHECKPOINT_COMPLETED);

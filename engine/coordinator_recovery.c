@@ -1,5 +1,6 @@
 /*
- * coordinator_recovery.c - from a death to running again: the whole job goes back to its newest checkpoint on disk.
+ * coordinator_recovery.c - from a death to running again: the whole job goes back to its newest checkpoint. Each task finds its part
+ * of it in its own memory (rollback.c), or reads it from disk.
  *
  *   NONE -> (a task is dead) DELAYED -> (the restart strategy allows it) REQUESTED -> (the launcher has re-forked) STARTING ->
  *   (all tasks are ready) NONE
@@ -143,6 +144,19 @@ static void skip_damaged(struct coordinator *c, const struct task_shared *task)
     c->state->restore_below_id = id;
 }
 
+/* What a task was rolled back to had been written over before. From memory nothing is taken any more that is as old; the checkpoint on
+ * disk is as good as ever. */
+static void give_up_memory(struct coordinator *c, unsigned i, const struct task_shared *task)
+{
+    uint64_t id = c->state->last_completed_id;
+    log_line(LOG_WARNING, "task '%s': memory of checkpoint %llu is damaged; the job goes back to it on disk: %s", c->job->plan->tasks[i].name,
+             (unsigned long long)id, task->failure.text);
+    event_log_append(&c->job->events, EVENT_MEMORY_DAMAGED,
+                     json_pack("{s:I, s:s, s:s}", "checkpoint", (json_int_t)id, "task", c->job->plan->tasks[i].name, "reason",
+                               task->failure.text));
+    atomic_store(&c->shared->rollback_barred_id, c->state->next_id - 1); /* all there have been */
+}
+
 /* A full disk or a refused file is no fault of the record that was in hand. */
 static bool may_be_the_record(const struct task_shared *task)
 {
@@ -178,6 +192,9 @@ static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdi
         error_set(&verdict->why, WEIR_EFAILED, "task '%s': %s", c->job->plan->tasks[i].name, how);
     if (task->damaged != 0) {
         skip_damaged(c, task);
+        verdict->damaged = true;
+    } else if (task->memory_damaged != 0) {
+        give_up_memory(c, i, task);
         verdict->damaged = true;
     } else if (!died_from_outside(task)) {
         verdict->own_fault = true;
@@ -233,12 +250,25 @@ static void skipped(void *self, uint64_t checkpoint_id, const struct weir_error 
                      json_pack("{s:I, s:s}", "checkpoint", (json_int_t)checkpoint_id, "reason", reason->text));
 }
 
+/* The last complete checkpoint, where that is known without a look at the disk and may be in memory; 0: it is not. */
+static uint64_t newest_in_memory(const struct coordinator *c)
+{
+    const struct coordinator_shared *state = c->state;
+    uint64_t id = state->last_completed_id;
+    bool known = state->completed_count > 0 && state->manifest_tried_id <= id && state->restore_below_id == 0 &&
+                 id > state->ignore_up_to_id;
+    return known && c->job->options->rollback_memory_bytes > 0 && id > atomic_load(&c->shared->rollback_barred_id) ? id : 0;
+}
+
 /* Nothing to go back to is a start from nothing, unless there was a checkpoint once. */
 static int choose_checkpoint(struct coordinator *c, uint64_t *ret_id, struct weir_error *err)
 {
     struct coordinator_shared *state = c->state;
     *ret_id = 0;
     if (c->job->options->guarantee == OPTION_NO_GUARANTEE)
+        return WEIR_OK;
+    *ret_id = newest_in_memory(c);
+    if (*ret_id != 0)
         return WEIR_OK;
     uint64_t below = state->restore_below_id != 0 ? state->restore_below_id : UINT64_MAX;
     struct manifest *m;
@@ -279,6 +309,20 @@ static void request_restart(struct coordinator *c)
 
 /* ---- STARTING: all ready? ---- */
 
+const char *recovery_path_name(enum recovery_path path)
+{
+    static const char *const names[] = {"none", "rollback", "disk"};
+    return names[path];
+}
+
+static enum recovery_path path_taken(const struct coordinator *c)
+{
+    for (unsigned i = 0; i < c->job->plan->task_count; i++)
+        if (c->shared->tasks[i].rolled_back == 0)
+            return PATH_DISK;
+    return PATH_ROLLBACK;
+}
+
 static void start_running(struct coordinator *c)
 {
     struct coordinator_shared *state = c->state;
@@ -296,10 +340,13 @@ static void start_running(struct coordinator *c)
         return;
     state->last_recovery_ns = now_ns - state->death_noticed_ns;
     state->death_noticed_ns = 0;
-    log_line(LOG_INFO, "recovered in %.1f ms, from checkpoint %llu", (double)state->last_recovery_ns / 1e6, (unsigned long long)restored);
+    state->last_path = path_taken(c);
+    const char *path = recovery_path_name((enum recovery_path)state->last_path);
+    log_line(LOG_INFO, "recovered in %.1f ms, from checkpoint %llu (%s)", (double)state->last_recovery_ns / 1e6,
+             (unsigned long long)restored, path);
     event_log_append(&c->job->events, EVENT_RECOVERY_FINISHED,
-                     json_pack("{s:I, s:I, s:I}", "generation", (json_int_t)atomic_load(&c->shared->generation), "checkpoint",
-                               (json_int_t)restored, "duration_ns", (json_int_t)state->last_recovery_ns));
+                     json_pack("{s:I, s:I, s:s, s:I}", "generation", (json_int_t)atomic_load(&c->shared->generation), "checkpoint",
+                               (json_int_t)restored, "path", path, "duration_ns", (json_int_t)state->last_recovery_ns));
 }
 
 static void note_finished(struct coordinator *c)

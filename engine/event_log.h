@@ -32,11 +32,12 @@
     X(CHECKPOINT_COMPLETED, "checkpoint_completed", "committed: checkpoint, duration_ms, bytes")                       \
     X(CHECKPOINT_ABORTED, "checkpoint_aborted", "given up and cleaned up: checkpoint, reason, failures")               \
     X(CHECKPOINT_SKIPPED_DAMAGED, "checkpoint_skipped_damaged", "not restored from: checkpoint, file, offset, reason") \
+    X(MEMORY_DAMAGED, "memory_damaged", "frozen chunks that a task was rolled back to are not what they were: checkpoint, task, reason") \
     X(PROCESS_DIED, "process_died", "a process ended before its time: role, task, pid, signal or exit")                \
     X(TASK_HUNG, "task_hung", "no heartbeat for too long, killed: task, pid, silent_ms")                               \
     X(TAKEOVER, "takeover", "a killed task goes on in another process, in place: task, old_pid, pid, by, duration_ns, undone_bytes, attempt") \
     X(RECOVERY_STARTED, "recovery_started", "the job goes back: generation, cause, attempt")                           \
-    X(RECOVERY_FINISHED, "recovery_finished", "records flow again: generation, checkpoint, duration_ns")               \
+    X(RECOVERY_FINISHED, "recovery_finished", "records flow again: generation, checkpoint, path (rollback: in memory; disk), duration_ns")               \
     X(POISON_RECORD, "poison_record", "a record that fails every time: task, operator, position, attempts, bytes, action")
 
 enum event_kind {

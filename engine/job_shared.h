@@ -46,6 +46,7 @@ struct pending_committable {
 /* Everything of a task's cut that is not in its chunks. Written by T at the barrier, before the fork; read by C once the slot says
  * DONE; T does not touch it before the checkpoint is decided. */
 struct cut_record {
+    uint64_t checksum; /* XXH3 of what follows, up to the last committable: rollback.c */
     uint64_t checkpoint_id;
     uint64_t records_in;
     uint64_t records_out;
@@ -103,6 +104,9 @@ struct user_counter {
     X(snapshot_ns_last, "writing and syncing it")                                                                      \
     X(chunks_copied, "chunks copied at the first write after a cut")                                                   \
     X(state_bytes, "bytes of live chunks")                                                                             \
+    X(frozen_bytes, "bytes of chunks that only cuts hold: the snapshot in progress, and what a rollback goes back to")  \
+    X(rollback_checkpoint, "the checkpoint whose chunks are kept for a rollback; 0: none")                             \
+    X(rollback_given_up, "times that these were given up: --rollback-memory, or the limit of the state")               \
     X(timers_fired, "timers fired")                                                                                    \
     X(poison_diverted, "records diverted to the dead-letter file")                                                     \
     X(restore_ns, "time to restore and open, at this process's start")
@@ -155,6 +159,9 @@ struct task_shared {
     struct snapshot_slot snapshot;
     int32_t exit_pid;       /* L, before DEAD, and before a takeover: who it was */
     struct cut_record cut;
+    struct cut_record kept_cut; /* T: `cut` of the last complete checkpoint, while a newer one is written down there */
+    uint32_t rolled_back;       /* T, before `restored`: its part of the checkpoint was in memory; L clears it */
+    uint32_t memory_damaged;    /* S, before FAILED: what it was rolled back to is not what it was; L clears it */
     _Alignas(CACHE_LINE_BYTES) struct task_counters counters;
     struct user_counter user_counters[USER_COUNTERS_MAX];
 };
@@ -191,7 +198,7 @@ struct coordinator_shared {
     uint64_t aborted_in_a_row;
     uint32_t acknowledged_count; /* of the checkpoint in progress, already in the event log */
     uint32_t manifest_attempt;
-    uint32_t reserved;
+    uint32_t last_path;          /* enum recovery_path, of the last recovery */
     uint32_t stop_requested; /* enum stop_mode */
     uint64_t stop_checkpoint_id; /* the checkpoint after which all end; 0: none yet */
     uint64_t restart_count;
@@ -200,6 +207,7 @@ struct coordinator_shared {
     int64_t recovery_due_ns;     /* monotonic: when the restart strategy allows it */
     int64_t death_noticed_ns;    /* monotonic */
     int64_t last_recovery_ns;    /* how long the last recovery took, from death noticed to running */
+    uint64_t manifest_tried_id;  /* whose manifest may be on disk, although it is not known to be complete */
     uint64_t restore_below_id;   /* checkpoints from here up are not to be tried (damaged) */
     uint64_t ignore_up_to_id;    /* --from-scratch: checkpoints up to here are not this run's */
     uint64_t start_id;           /* L: the checkpoint that this run began with; 0: from nothing */
@@ -210,6 +218,7 @@ struct coordinator_shared {
     int64_t restart_times_ns[RESTART_TIMES_MAX]; /* ring of the latest restarts, for the failure rate */
 };
 
+enum recovery_path { PATH_NONE, PATH_ROLLBACK, PATH_DISK }; /* no task had to read the disk; some had to */
 enum stop_mode { STOP_NONE, STOP_CHECKPOINT, STOP_NOW };
 enum recovery_state { RECOVERY_NONE, RECOVERY_DELAYED, RECOVERY_REQUESTED, RECOVERY_STARTING };
 
@@ -238,6 +247,7 @@ struct job_shared {
     _Atomic uint64_t checkpoint_committed; /* C: sinks commit up to this id */
     _Atomic uint64_t checkpoint_aborted;  /* C: snapshot children of this id may give up */
     _Atomic uint64_t restore_checkpoint;  /* C, before LAUNCHER_RESTART: what starting tasks restore; 0: nothing */
+    _Atomic uint64_t rollback_barred_id;  /* C, before LAUNCHER_RESTART: up to here memory is not to be trusted */
 
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t launcher_request; /* C to L: enum launcher_request */
     _Atomic uint32_t stop_signals;     /* L: SIGINT or SIGTERM, so many times */

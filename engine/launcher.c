@@ -294,10 +294,14 @@ static int restart_tasks(struct launcher *launcher, struct weir_error *err)
 {
     struct job_shared *shared = launcher->job->shared;
     atomic_store_explicit(&shared->run_state, RUN_STARTING, memory_order_release);
+    int64_t begun_ns = clock_monotonic_ns();
     kill_and_reap(launcher, false);
+    int64_t reaped_ns = clock_monotonic_ns();
     int code = job_next_generation(launcher->job, atomic_load(&shared->generation) + 1, err);
     if (code == WEIR_OK)
         code = fork_tasks(launcher, err);
+    log_line(LOG_DEBUG, "all tasks ended in %.2f ms, forked in %.2f ms", (double)(reaped_ns - begun_ns) / 1e6,
+             (double)(clock_monotonic_ns() - reaped_ns) / 1e6);
     atomic_store_explicit(&shared->launcher_request, LAUNCHER_NOTHING, memory_order_release);
     job_wake(launcher->job->coordinator_fd);
     return code;

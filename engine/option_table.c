@@ -102,6 +102,10 @@ static const struct option option_table[] = {
      .help = "How often the same record must fail its operator before it counts as poison"},
     {.name = "dead-letter", .type = OPTION_PATH, .offset = AT(dead_letter), .placeholder = "FILE", .group = group_recovery,
      .help = "Where poison records go, as JSON lines (default: dead-letter.jsonl in the checkpoint directory)"},
+    {.name = "rollback-memory", .type = OPTION_BYTES, .offset = AT(rollback_memory_bytes), .placeholder = "SIZE",
+     .fallback = "256MiB", .minimum = 0, .maximum = INT64_MAX, .group = group_recovery,
+     .help = "Most memory of one task that keeps the last checkpoint's state as it was, so that the job goes back to it without the disk; "
+             "a task that needs more reads its state from disk; 0: all do"},
     {.name = "heartbeat-timeout", .type = OPTION_DURATION, .offset = AT(heartbeat_timeout_ns), .placeholder = "TIME",
      .fallback = "10s", .minimum = 100 * MS, .maximum = 24 * HOUR, .special = "off", .special_value = 0,
      .group = group_recovery, .help = "A task that gives no sign of life for so long is killed and recovered"},

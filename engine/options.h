@@ -65,6 +65,7 @@ struct job_options {
     uint64_t batch_records;
     int64_t batch_time_ns;
     uint64_t state_limit_bytes; /* of one task */
+    uint64_t rollback_memory_bytes; /* of one task; 0: no rollback in memory */
     uint64_t overflow_limit_bytes;
     uint64_t key_groups;
     int takeover; /* enum option_takeover */

@@ -90,6 +90,9 @@ int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **re
 {
     *ret_manifest = NULL;
     *ret_restored = NULL;
+    struct weir_error not_in_memory = {0};
+    if (checkpoint_id != 0 && task_roll_back(task, checkpoint_id, ret_manifest, ret_restored, &not_in_memory) == WEIR_OK)
+        return WEIR_OK;
     chunk_region_reset(&task->region);
     if (checkpoint_id == 0)
         return WEIR_OK;

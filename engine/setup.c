@@ -11,6 +11,7 @@
 #include "engine/task.h"
 #include "shm/region.h"
 #include "snapshot/io_fault.h"
+#include "state/cut.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +123,8 @@ static int make_task_memory(struct job *job, unsigned i, struct weir_error *err)
     const char *name = job->plan->tasks[i].name;
     uint64_t area_bytes = commit_area_bytes(job->graph, &job->plan->chains[job->plan->tasks[i].chain], rings_of_task(job->plan, i));
     int code = chunk_region_create(&memory->region, name, job->options->state_limit_bytes, area_bytes, err);
+    if (code == WEIR_OK)
+        cut_set_memory(&memory->region, job->options->rollback_memory_bytes);
     if (code == WEIR_OK && job->options->takeover != OPTION_TAKEOVER_OFF)
         code = chunk_undo_create(&memory->region, name, UNDO_BYTES_MAX, err);
     if (code == WEIR_OK)
@@ -265,6 +268,8 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         atomic_store(&task->in_progress.ring, 0);
         task->exit_status = 0;
         task->damaged = 0;
+        task->rolled_back = 0;
+        task->memory_damaged = 0;
         atomic_store(&task->restored, 0);
         task->hung = 0;
         atomic_store(&task->snapshot.claim, 0);

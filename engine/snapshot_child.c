@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "engine/takeover.h"
 #include "engine/task.h"
+#include "state/cut.h"
 
 #include <errno.h>
 #include <linux/sched.h>
@@ -45,22 +46,40 @@ static void blocks_gathered(void *self, uint32_t id_below)
     chunk_cut_gathered(&blocks->task->region, id_below);
 }
 
+static void block_summed(void *self, uint32_t id, uint64_t checksum)
+{
+    struct frozen_blocks *blocks = self;
+    cut_sum(&blocks->task->region, id, checksum);
+}
+
+void task_snapshot_identity(const struct task *task, uint64_t checkpoint_id, struct snapshot_identity *ret_identity)
+{
+    const struct job_shared *shared = task->job->shared;
+    *ret_identity = (struct snapshot_identity){.name = {.checkpoint_id = checkpoint_id,
+                                                        .subtask = task->plan->subtask,
+                                                        .generation = atomic_load(&shared->generation),
+                                                        .attempt = 1}};
+    memcpy(ret_identity->job_id, shared->job_id, sizeof ret_identity->job_id);
+    snprintf(ret_identity->name.task, sizeof ret_identity->name.task, "%s", task->job->graph->nodes[task->chain->nodes[0]].name);
+}
+
 static int write_state(struct task *task, uint64_t checkpoint_id, struct weir_error *err)
 {
     const struct job *job = task->job;
-    struct snapshot_identity identity = {.name = {.checkpoint_id = checkpoint_id,
-                                                  .subtask = task->plan->subtask,
-                                                  .generation = atomic_load(&job->shared->generation),
-                                                  .attempt = 1}};
-    memcpy(identity.job_id, job->shared->job_id, sizeof identity.job_id);
-    snprintf(identity.name.task, sizeof identity.name.task, "%s", task->ops[0].node->name);
+    struct snapshot_identity identity;
+    task_snapshot_identity(task, checkpoint_id, &identity);
     struct snapshot_options options = {.block_bytes = CHUNK_BYTES, .io_mode = job->io_mode};
     struct frozen_blocks blocks = {.task = task, .checkpoint_id = checkpoint_id};
-    struct block_source source = {next_block, blocks_gathered, &blocks, chunk_cut_live(&task->region)->chunk_count};
+    struct block_source source = {next_block, blocks_gathered, &blocks, chunk_cut_live(&task->region)->chunk_count, block_summed};
     struct snapshot_result result;
-    int code = snapshot_write(&job->dir, &identity, &options, &source, &result, err);
+    int code = rollback_verify(task, err);
     if (code != WEIR_OK)
         return code;
+    cut_seal_begin(&task->region);
+    code = snapshot_write(&job->dir, &identity, &options, &source, &result, err);
+    if (code != WEIR_OK)
+        return code;
+    cut_seal(&task->region);
     task->shared->snapshot.result = result;
     counter_set(&task->shared->counters.snapshot_bytes_last, result.file.size_bytes);
     counter_set(&task->shared->counters.snapshot_ns_last, (uint64_t)(result.write_ns + result.sync_ns));

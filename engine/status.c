@@ -30,9 +30,11 @@ static json_t *task_json(const struct coordinator *c, unsigned i)
     const struct plan_chain *chain = &c->job->plan->chains[plan->chain];
     const struct task_shared *task = &c->shared->tasks[i];
     const struct task_counters *counters = &task->counters;
+    json_t *memory = json_pack("{s:I, s:I, s:I}", "frozen_bytes", count_of(&counters->frozen_bytes), "rollback_checkpoint",
+                               count_of(&counters->rollback_checkpoint), "rollback_given_up", count_of(&counters->rollback_given_up));
     double write_ns = (double)counter_get(&counters->snapshot_ns_last);
     double bytes = (double)counter_get(&counters->snapshot_bytes_last);
-    return json_pack("{s:s, s:i, s:o, s:i, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:I, s:i, s:i}",
+    json_t *json = json_pack("{s:s, s:i, s:o, s:i, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:I, s:i, s:i}",
                      "name", c->job->graph->nodes[chain->nodes[0]].name, "subtask", (int)plan->subtask, "operators",
                      operators_json(c, chain), "pid", (int)atomic_load(&task->pid), "state",
                      phase_names[atomic_load_explicit(&task->phase, memory_order_relaxed)],
@@ -49,6 +51,8 @@ static json_t *task_json(const struct coordinator *c, unsigned i)
                      "chunks_copied", count_of(&counters->chunks_copied), "overflow_records", count_of(&counters->overflow_records),
                      "poison_diverted", count_of(&counters->poison_diverted), "standby_pid", (int)atomic_load(&task->standby_pid), "takeovers",
                      (int)atomic_load_explicit(&task->takeover_count, memory_order_relaxed));
+    json_object_update_new(json, memory);
+    return json;
 }
 
 /* The process that writes the task's snapshot; 0: none does. */
@@ -98,6 +102,7 @@ static json_t *checkpoints_json(const struct coordinator *c)
 json_t *status_json(const struct coordinator *c)
 {
     static const char *const guarantees[] = {"exactly-once", "at-least-once", "none"};
+    json_t *path = c->state->last_path != PATH_NONE ? json_string(recovery_path_name((enum recovery_path)c->state->last_path)) : json_null();
     json_t *tasks = json_array(), *edges = json_array(), *counters = json_array();
     for (unsigned i = 0; i < c->job->plan->task_count; i++) {
         json_t *task = task_json(c, i);
@@ -107,13 +112,14 @@ json_t *status_json(const struct coordinator *c)
     }
     for (unsigned i = 0; i < c->job->plan->ring_count; i++)
         json_array_append_new(edges, edge_json(c, i));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:o, s:I, s:f, s:I, s:o, s:o, s:o}", "job", c->job->graph->name,
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:o, s:I, s:f, s:o, s:I, s:o, s:o, s:o}", "job", c->job->graph->name,
                      "directory", c->job->options->directory, "state", state_name(c), "generation",
                      (json_int_t)atomic_load(&c->shared->generation), "uptime_ms",
                      (json_int_t)((clock_monotonic_ns() - c->shared->started_ns) / NS_PER_MS), "launcher_pid",
                      (int)c->job->launcher_pid, "coordinator_pid", (int)atomic_load(&c->shared->coordinator_pid), "guarantee",
                      guarantees[c->job->options->guarantee], "checkpoints", checkpoints_json(c), "restarts",
                      (json_int_t)c->state->restart_count, "recovery_ms_last", (double)c->state->last_recovery_ns / 1e6,
+                     "recovery_path_last", path,
                      "restored_checkpoint", (json_int_t)atomic_load(&c->shared->restore_checkpoint), "tasks", tasks, "edges", edges,
                      "counters", counters);
 }

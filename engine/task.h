@@ -280,6 +280,20 @@ int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **re
  * kills all. */
 void task_wait_for_the_others(struct task *task);
 
+/* ---- rollback (rollback.c) ---- */
+/* Writes the checksum of a cut that is written down. */
+void rollback_seal_record(struct cut_record *cut);
+/* Before another is written down in `cut`: keeps it, where its checkpoint is complete. */
+void rollback_keep_record(struct task *task);
+/* Instead of reading checkpoint_id from disk: the task's state, and *ret_restored, become what they were at its cut. Else the region
+ * is good for chunk_region_reset() only. WEIR_ENOENT: it is not in memory; WEIR_ECORRUPT; WEIR_ENOMEM. */
+int task_roll_back(struct task *task, uint64_t checkpoint_id, struct manifest **ret_manifest,
+                   const struct manifest_task **ret_restored, struct weir_error *err);
+/* In the snapshot child, before it acknowledges: what the task was rolled back to is what it was. */
+int rollback_verify(struct task *task, struct weir_error *err);
+/* Whose bytes a task's snapshots are. */
+void task_snapshot_identity(const struct task *task, uint64_t checkpoint_id, struct snapshot_identity *ret_identity);
+
 /* ---- poison records (poison.c) ---- */
 bool poison_is_diverted(const struct job *job, unsigned node, const struct weir_record *record);
 int poison_divert(struct task *task, const struct weir_record *record);

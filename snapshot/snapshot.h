@@ -37,6 +37,8 @@ struct block_source {
     void (*gathered)(void *self, uint32_t id_below);
     void *self;
     uint64_t block_count; /* how many there will be, if that is known; 0: not */
+    /* Each block's checksum, as the index has it: snapshot_checksum(). May be NULL. */
+    void (*summed)(void *self, uint32_t id, uint64_t checksum);
 };
 
 struct snapshot_options {
@@ -66,6 +68,10 @@ struct snapshot_result {
 int snapshot_write(const struct checkpoint_dir *dir, const struct snapshot_identity *identity,
                    const struct snapshot_options *options, const struct block_source *source,
                    struct snapshot_result *ret_result, struct weir_error *err);
+
+/* What a block's checksum is bound to, and the checksum: for bytes that are to be those of the file. */
+uint64_t snapshot_binding(const struct snapshot_identity *identity);
+uint64_t snapshot_checksum(uint64_t binding, uint32_t id, const void *block, uint32_t block_bytes);
 
 struct snapshot_reader;
 

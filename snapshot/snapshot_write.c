@@ -185,6 +185,8 @@ static int append_block(struct snapshot_writer *w, uint32_t id, const void *bloc
     struct index_entry entry = {.block_id = id, .offset = w->offset + w->slot_used_bytes};
     entry.checksum = block_checksum(copy, block_bytes, w->binding, id);
     index_entry_encode(&entry, w->index + w->footer.block_count * INDEX_ENTRY_BYTES);
+    if (w->source->summed != NULL)
+        w->source->summed(w->source->self, id, entry.checksum);
     w->slot_used_bytes += block_bytes;
     w->footer.block_count++;
     w->last_id = id;
@@ -386,6 +388,19 @@ static void say_what_to_do(const struct checkpoint_dir *dir, int code, struct we
     if (code == WEIR_ENOSPC)
         error_append(err, ": free space in %s", dir->path);
     error_context(err, "snapshot in %s", dir->path);
+}
+
+uint64_t snapshot_binding(const struct snapshot_identity *identity)
+{
+    struct snapshot_identity padded = *identity;
+    size_t task_bytes = strlen(identity->name.task);
+    memset(padded.name.task + task_bytes, 0, sizeof padded.name.task - task_bytes);
+    return identity_binding(&padded);
+}
+
+uint64_t snapshot_checksum(uint64_t binding, uint32_t id, const void *block, uint32_t block_bytes)
+{
+    return block_checksum(block, block_bytes, binding, id);
 }
 
 int snapshot_write(const struct checkpoint_dir *dir, const struct snapshot_identity *identity,

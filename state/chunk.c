@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/kill_point.h"
 #include "shm/region.h"
+#include "state/cut.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 #define CHUNK_MAGIC UINT64_C(0x6b6e756863726577) /* "werchunk" */
-#define CHUNK_VERSION 2
+#define CHUNK_VERSION 3
 #define PAGE_BYTES UINT64_C(4096)
 #define HUGE_BYTES (UINT64_C(2) << 20)
 /* Memory is taken in steps of an eighth of what there is: few calls, and a pause of under a millisecond or so for
@@ -46,7 +47,8 @@ static void lay_out(struct chunk_header *header, uint64_t limit_bytes, uint64_t 
     header->engine_bytes = align_up(engine_bytes, PAGE_BYTES);
     header->live_offset = header->engine_offset + header->engine_bytes;
     header->frozen_offset = header->live_offset + table_bytes;
-    header->fifo_offset = header->frozen_offset + CHUNK_CUTS_MAX * table_bytes;
+    header->sums_offset = header->frozen_offset + CHUNK_CUTS_MAX * table_bytes;
+    header->fifo_offset = header->sums_offset + CHUNK_CUTS_MAX * cut_sums_bytes(chunks);
     header->pool_offset = align_up(header->fifo_offset + fifo_entries * sizeof(uint32_t), HUGE_BYTES);
     header->file_bytes = align_up(header->pool_offset + (chunks << CHUNK_SHIFT), PAGE_BYTES);
 }
@@ -84,6 +86,8 @@ static void set_addresses(struct chunk_region *region, unsigned char *base)
     region->table = (uint32_t *)(void *)(base + region->header->live_offset);
     region->fifo = (uint32_t *)(void *)(base + region->header->fifo_offset);
     region->pool = base + region->header->pool_offset;
+    region->limit_bytes = region->header->limit_bytes;
+    region->engine_bytes = region->header->engine_bytes;
     uint64_t pool_bytes = (region->header->file_bytes - region->header->pool_offset) & ~(PAGE_BYTES - 1);
     (void)madvise(region->pool, pool_bytes, MADV_HUGEPAGE); /* only advice: refused where huge pages are not built in */
 }
@@ -188,13 +192,40 @@ void chunk_region_destroy(struct chunk_region *region)
     region->fd = -1;
 }
 
+bool chunk_header_is_sound(const struct chunk_region *region)
+{
+    const struct chunk_header *header = region->header;
+    struct chunk_header expected = {0};
+    lay_out(&expected, region->limit_bytes, region->engine_bytes);
+    return memcmp(header, &expected, offsetof(struct chunk_header, physical_backed)) == 0 && header->physical_backed >= 1 &&
+           header->physical_backed <= header->chunks_max &&
+           header->logical_backed <= align_up(header->chunks_max, PAGE_BYTES / sizeof(uint32_t));
+}
+
+/* Whoever died may have written anywhere: what cannot be believed is made anew. */
+static void mend_header(struct chunk_region *region)
+{
+    struct chunk_header *header = region->header;
+    if (chunk_header_is_sound(region))
+        return;
+    lay_out(header, region->limit_bytes, region->engine_bytes);
+    header->physical_backed = 1;
+    header->logical_backed = 0;
+    memset(region->table, 0, header->chunks_max * sizeof *region->table);
+}
+
 void chunk_region_reset(struct chunk_region *region)
 {
     struct chunk_header *header = region->header;
-    memset(region->table, 0, header->marks.logical_mark * sizeof *region->table);
+    mend_header(region);
+    memset(region->table, 0, header->logical_backed * sizeof *region->table);
     header->marks = (struct chunk_marks){.physical_mark = 1};
     memset(header->cuts, 0, sizeof header->cuts);
     header->cutting = 0;
+    header->fifo_backed = u64_min(header->fifo_backed, (uint64_t)header->fifo_mask + 1); /* positions begin again */
+    header->keep_skip = header->keep_skip_left = 0;
+    header->batch_tail = 0;
+    atomic_store_explicit(&header->unverified, 0, memory_order_relaxed);
     if (region->undo != NULL)
         undo_begin(region->undo, 0); /* of no batch: never undone */
     atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed);
@@ -216,10 +247,13 @@ static int back_tables(struct chunk_region *region, uint64_t entries, struct wei
     uint64_t end = u64_min(align_up(entries, per_page), align_up(header->chunks_max, per_page));
     if (end <= header->logical_backed)
         return WEIR_OK;
-    uint64_t table_bytes = (header->fifo_offset - header->frozen_offset) / CHUNK_CUTS_MAX;
+    uint64_t table_bytes = (header->sums_offset - header->frozen_offset) / CHUNK_CUTS_MAX;
+    uint64_t sums_bytes = (header->fifo_offset - header->sums_offset) / CHUNK_CUTS_MAX;
     for (unsigned i = 0; i <= CHUNK_CUTS_MAX; i++) { /* the live one is followed by the frozen ones */
         uint64_t offset = header->live_offset + i * table_bytes + header->logical_backed * sizeof(uint32_t);
         int code = back_bytes(region, offset, (end - header->logical_backed) * sizeof(uint32_t), err);
+        if (code == WEIR_OK && i < CHUNK_CUTS_MAX)
+            code = back_bytes(region, header->sums_offset + i * sums_bytes, cut_sums_bytes(end), err);
         if (code != WEIR_OK)
             return code;
     }
@@ -272,8 +306,12 @@ static int limit_reached(const struct chunk_region *region, struct weir_error *e
 static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_error *err)
 {
     struct chunk_header *header = region->header;
-    uint64_t available = chunk_available(region);
     int code = back_fifo(region, err);
+    /* State that is needed now comes before a cut that may be needed. Some room is left: what this batch has retired cannot be used. */
+    uint64_t least = u64_max(wanted, header->chunks_max / 8);
+    while (code == WEIR_OK && chunk_available(region) + header->chunks_max - header->physical_backed < least && cut_give_up(region))
+        continue;
+    uint64_t available = chunk_available(region);
     if (code != WEIR_OK || available >= wanted)
         return code;
     if (wanted - available > header->chunks_max - header->physical_backed)
@@ -282,6 +320,12 @@ static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_err
 }
 
 int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err) { return back_fifo(region, err); }
+
+int chunk_reserve_writes_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
+{
+    int code = chunk_reserve(region, count, err);
+    return code != WEIR_OK && !chunk_has_cut(region) ? back_fifo(region, err) : code; /* the last one was given up for it */
+}
 
 int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
@@ -321,15 +365,18 @@ static void retire_physical(struct chunk_region *region, uint32_t physical)
     CHECK(header->marks.retire_tail < header->fifo_backed);
     region->fifo[header->marks.retire_tail & header->fifo_mask] = physical;
     header->marks.retire_tail++;
-    if (header->cuts[0].live == 0 && region->undo == NULL) /* with one: its bytes may be needed again, see chunk_batch_end() */
+    if (!chunk_has_cut(region) && region->undo == NULL) /* with one: its bytes may be needed again, see chunk_batch_end() */
         header->marks.release_pos = header->marks.retire_tail;
 }
 
-/* Whether the live cut still refers to the bytes of a chunk that was not written since. */
+/* Whether a cut still needs the bytes of a chunk that was not written since the newest one. */
 static bool cut_needs(const struct chunk_region *region, uint32_t logical)
 {
-    if (region->header->cuts[0].live == 0)
+    if (!chunk_has_cut(region))
         return false;
+    const struct chunk_cut *newest = chunk_cut_live(region);
+    if (newest == NULL || newest->keep != 0 || cut_kept(region) != NULL)
+        return true;
     /* Acquire: the reader's loads of this chunk happened before its release store, so they do not see what is
      * written next. */
     return logical >= atomic_load_explicit(&region->header->cut_gathered, memory_order_acquire);
@@ -340,7 +387,7 @@ void *chunk_first_write(struct chunk_region *region, uint32_t logical)
     uint32_t entry = region->table[logical];
     CHECK((entry & CHUNK_ID_MASK) != 0 && (entry & CHUNK_UNUSED) == 0);
     if (!cut_needs(region, logical)) {
-        region->header->counters.copies_spared += region->header->cuts[0].live;
+        region->header->counters.copies_spared += chunk_has_cut(region);
         region->table[logical] = entry | CHUNK_WRITTEN;
         return chunk_physical(region, entry);
     }
@@ -403,6 +450,7 @@ int chunk_undo_create(struct chunk_region *region, const char *name, uint64_t by
 
 void chunk_batch_begin(struct chunk_region *region, uint64_t batch)
 {
+    region->header->batch_tail = region->header->marks.retire_tail;
     if (region->undo != NULL)
         undo_begin(region->undo, batch);
 }
@@ -410,8 +458,11 @@ void chunk_batch_begin(struct chunk_region *region, uint64_t batch)
 void chunk_batch_end(struct chunk_region *region)
 {
     struct chunk_header *header = region->header;
-    if (header->cuts[0].live == 0)
+    header->batch_tail = header->marks.retire_tail;
+    if (!chunk_has_cut(region))
         header->marks.release_pos = header->marks.retire_tail;
+    else
+        cut_bound(region);
 }
 
 static bool marks_are_sound(const struct chunk_header *header, const struct chunk_marks *marks)
@@ -422,13 +473,20 @@ static bool marks_are_sound(const struct chunk_header *header, const struct chun
            marks->logical_free <= marks->logical_mark && marks->logical_count <= marks->logical_mark;
 }
 
-/* Some entries have lost their flag, and no cut has come of it: the flags of all say too much rather than too little. */
+/* Some entries have lost their flag, and no cut has come of it: the flags of all say too much rather than too little. But what the
+ * kept cut has as well was not written since. */
 static void forget_half_a_cut(struct chunk_region *region)
 {
     struct chunk_header *header = region->header;
-    for (uint32_t i = 0; header->cuts[0].live == 0 && i < header->marks.logical_mark; i++)
-        if ((region->table[i] & CHUNK_ID_MASK) != 0 && (region->table[i] & CHUNK_UNUSED) == 0)
-            region->table[i] |= CHUNK_WRITTEN;
+    const struct chunk_cut *kept = cut_kept(region);
+    const uint32_t *frozen = kept != NULL ? cut_table(region, kept) : NULL;
+    for (uint32_t i = 0; chunk_cut_live(region) == NULL && i < header->marks.logical_mark; i++) {
+        uint32_t entry = region->table[i];
+        if ((entry & CHUNK_ID_MASK) == 0 || (entry & CHUNK_UNUSED) != 0)
+            continue;
+        bool is_kept = kept != NULL && i < kept->logical_mark && (frozen[i] & ~CHUNK_WRITTEN) == (entry & ~CHUNK_WRITTEN);
+        region->table[i] = is_kept ? entry & ~CHUNK_WRITTEN : entry | CHUNK_WRITTEN;
+    }
     header->cutting = 0;
 }
 
@@ -443,10 +501,7 @@ int chunk_batch_undo(struct chunk_region *region, const struct chunk_marks *mark
     if (code != WEIR_OK)
         return code;
     header->marks = *marks;
-    /* What was retired before the cut is free, since none was live then; without a cut all of it is. */
-    const struct chunk_cut *cut = chunk_cut_live(region);
-    uint64_t free_end = cut != NULL ? u64_min(cut->retire_tail, marks->retire_tail) : marks->retire_tail;
-    header->marks.release_pos = u64_max(free_end, marks->release_pos);
+    cut_release_retired(region); /* as it may have been since, without a commit */
     if (header->cutting != 0)
         forget_half_a_cut(region);
     return WEIR_OK;
@@ -454,17 +509,18 @@ int chunk_batch_undo(struct chunk_region *region, const struct chunk_marks *mark
 
 /* ------------------------------------------------------------------------------------------------ cuts ---------- */
 
-static uint32_t *frozen_table(const struct chunk_region *region)
+static struct chunk_cut *cut_in(const struct chunk_region *region, enum chunk_cut_live live)
 {
-    return (uint32_t *)(void *)(region_base(region) + region->header->frozen_offset);
+    struct chunk_cut *cuts = region->header->cuts;
+    return cuts[0].live == live ? &cuts[0] : cuts[1].live == live ? &cuts[1] : NULL;
 }
 
 void chunk_cut(struct chunk_region *region, uint64_t number)
 {
     struct chunk_header *header = region->header;
-    struct chunk_cut *cut = &header->cuts[0];
-    CHECK(cut->live == 0);
-    uint32_t *restrict frozen = frozen_table(region);
+    struct chunk_cut *cut = cut_in(region, CHUNK_CUT_NONE);
+    CHECK(cut != NULL && chunk_cut_live(region) == NULL);
+    uint32_t *restrict frozen = cut_table(region, cut);
     uint32_t *restrict live = region->table;
     uint32_t written_count = 0;
     header->cutting = 1;
@@ -479,10 +535,12 @@ void chunk_cut(struct chunk_region *region, uint64_t number)
                               .retire_tail = header->marks.retire_tail,
                               .logical_mark = header->marks.logical_mark,
                               .chunk_count = header->marks.logical_count,
-                              .written_count = written_count};
+                              .written_count = written_count,
+                              .physical_mark = header->marks.physical_mark,
+                              .keep = cut_may_be_kept(region)};
     atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed); /* no reader exists yet */
     atomic_signal_fence(memory_order_seq_cst); /* a cut that is whole, before it is live: for whoever takes over */
-    cut->live = 1;
+    cut->live = CHUNK_CUT_NEWEST;
     atomic_signal_fence(memory_order_seq_cst);
     header->cutting = 0;
     header->counters.cuts++;
@@ -490,31 +548,18 @@ void chunk_cut(struct chunk_region *region, uint64_t number)
 
 void chunk_cut_release(struct chunk_region *region)
 {
-    struct chunk_header *header = region->header;
-    CHECK(header->cuts[0].live == 1);
-    header->cuts[0].live = 0;
+    struct chunk_cut *cut = cut_in(region, CHUNK_CUT_NEWEST);
+    CHECK(cut != NULL);
+    cut->live = CHUNK_CUT_NONE;
     atomic_signal_fence(memory_order_seq_cst); /* from here on chunk_batch_undo() releases as well */
-    header->marks.release_pos = header->marks.retire_tail;
+    cut_release_retired(region);
 }
 
-const struct chunk_cut *chunk_cut_live(const struct chunk_region *region)
-{
-    return region->header->cuts[0].live == 1 ? &region->header->cuts[0] : NULL;
-}
+const struct chunk_cut *chunk_cut_live(const struct chunk_region *region) { return cut_in(region, CHUNK_CUT_NEWEST); }
 
 bool chunk_cut_next(const struct chunk_region *region, uint32_t *logical, struct chunk_frozen *ret_chunk)
 {
-    const uint32_t *frozen = frozen_table(region);
-    uint32_t end = region->header->cuts[0].logical_mark;
-    for (uint32_t i = *logical; i < end; i++) {
-        if ((frozen[i] & CHUNK_UNUSED) != 0 || (frozen[i] & CHUNK_ID_MASK) == 0)
-            continue;
-        *ret_chunk = (struct chunk_frozen){i, (frozen[i] & CHUNK_WRITTEN) != 0, chunk_physical(region, frozen[i])};
-        *logical = i + 1;
-        return true;
-    }
-    *logical = end;
-    return false;
+    return cut_next(region, chunk_cut_live(region), logical, ret_chunk);
 }
 
 void chunk_cut_gathered(struct chunk_region *region, uint32_t logical)
@@ -529,7 +574,7 @@ void chunk_cut_gathered(struct chunk_region *region, uint32_t logical)
 int chunk_restore(struct chunk_region *region, uint32_t logical, const void *bytes, struct weir_error *err)
 {
     struct chunk_header *header = region->header;
-    CHECK(header->cuts[0].live == 0);
+    CHECK(!chunk_has_cut(region));
     if (logical >= CHUNK_UNUSED)
         return error_set(err, WEIR_ECORRUPT, "state image: chunk %u is not a possible one", logical);
     if (logical >= header->chunks_max)

@@ -2,20 +2,21 @@
  * chunk.h - the chunk region: everything that a task must remember, in one shared memory file, in chunks of
  * CHUNK_BYTES that are found through a table and copied on their first write after a cut.
  *
- *     file:  header | engine area | live table | frozen tables (2) | retire FIFO | physical chunks
+ *     file:  header | engine area | live table | frozen tables (2) | sums of frozen chunks (2) | retire FIFO | physical chunks
  *
  * A *logical* chunk id is what state refers to; it never changes while the chunk is allocated. The live table gives
  * the *physical* chunk that holds its bytes now. A cut copies the table; from then on the first write to a chunk
  * takes a free physical chunk, copies the bytes and switches the live entry, so that the frozen table goes on naming
  * the old bytes. A reader of the cut (snapshot child) says by chunk_cut_gathered() how far it has got; what it has
- * copied out is no longer copied.
+ * copied out is no longer copied, unless the cut is to be kept for a rollback (cut.h, cut.c): then all of it is, until
+ * a newer one takes its place.
  *
  * Retired physical chunks go through one FIFO: [free_head, release_pos) may be taken again, [release_pos,
- * retire_tail) may still be needed by the cut. Forebears of the idea: shadow paging (Lorie 1977), HyPer's snapshots
- * without its page faults.
+ * retire_tail) may still be needed by a cut: release_pos is where the oldest cut began. Forebears of the idea: shadow
+ * paging (Lorie 1977), HyPer's snapshots without its page faults.
  *
  * Who may call: the task that owns the region, on its one thread, calls everything; a snapshot child (which inherits
- * handle and mapping by fork) calls only chunk_cut_next() and chunk_cut_gathered(). Nothing
+ * handle and mapping by fork) calls only chunk_cut_next(), chunk_cut_gathered() and what cut.h says. Nothing
  * here blocks; chunk_reserve() makes a system call when the region grows. The handle is private memory and holds no
  * state.
  *
@@ -35,7 +36,8 @@
 #define CHUNK_SHIFT 12 /* 10..16 compile; see docs/decisions for the choice */
 #endif
 #define CHUNK_BYTES (1u << CHUNK_SHIFT)
-#define CHUNK_CUTS_MAX 2               /* room in the layout; at most one is live so far */
+#define CHUNK_CUTS_MAX 2               /* the newest one, in progress, and the one kept for a rollback */
+#define CHUNK_SUM_CHUNKS 256u          /* so many logical chunks of a cut have one sum */
 #define CHUNK_LIMIT_BYTES_MAX (UINT64_C(1) << 36) /* references to blobs are 32 bits of 16 bytes */
 #define CHUNK_LIMIT_BYTES_MIN (UINT64_C(1) << (CHUNK_SHIFT + 8))
 /* After chunk_reserve(region, n) succeeded, n + CHUNK_SPARE chunks can be taken: steps that follow one another
@@ -60,16 +62,27 @@ struct chunk_marks {
 };
 _Static_assert(sizeof(struct chunk_marks) == 40, "chunk_marks is shared, and part of the commit record");
 
-/* One cut. Written by the task (chunk_cut, chunk_cut_release), read by its snapshot child. */
+enum chunk_cut_live {
+    CHUNK_CUT_NONE,
+    CHUNK_CUT_NEWEST, /* from chunk_cut() to chunk_cut_release() or chunk_cut_keep() */
+    CHUNK_CUT_KEPT    /* its checkpoint is complete: a rollback goes to it */
+};
+
+/* One cut. Written by the task, but the checksums: by its snapshot child. */
 struct chunk_cut {
     uint64_t number;        /* the caller's: the checkpoint's id */
     uint64_t retire_tail;   /* of the FIFO when the cut was taken: what is behind it may belong to the cut */
     uint32_t logical_mark;  /* size of the frozen table */
     uint32_t chunk_count;   /* allocated chunks in it */
     uint32_t written_count; /* of these, written since the previous cut */
-    uint32_t live;          /* 1 from chunk_cut() to chunk_cut_release() */
+    uint32_t live;          /* enum chunk_cut_live */
+    uint32_t physical_mark; /* the table's physical ids are below it */
+    uint32_t keep;          /* its chunks stay as they are while it is live; 0: until they are gathered */
+    uint64_t table_checksum;
+    uint64_t sums_checksum;
+    uint64_t checksum;      /* of number, marks, counts and the two above: cut_seal(); 0: not sealed */
 };
-_Static_assert(sizeof(struct chunk_cut) == 32, "chunk_cut is shared");
+_Static_assert(sizeof(struct chunk_cut) == 64, "chunk_cut is shared");
 
 /* Counts since the region was created; written by the task, read by anyone (a stale or torn count misleads only a
  * chart). */
@@ -77,9 +90,10 @@ struct chunk_counters {
     uint64_t copied;        /* chunks copied on first write */
     uint64_t copies_spared; /* first writes that found their chunk gathered already */
     uint64_t cuts;
+    uint64_t given_up;      /* cuts that were to be kept and were not: too much memory */
 };
 
-/* The head of the file. All of it is written by the task only, but `cut_gathered`. */
+/* The head of the file. All of it is written by the task only, but `cut_gathered`, and `unverified` by the snapshot child. */
 struct chunk_header {
     uint64_t magic;
     uint32_t version;
@@ -87,15 +101,18 @@ struct chunk_header {
     uint64_t limit_bytes;      /* as asked for */
     uint64_t file_bytes;
     uint64_t engine_offset, engine_bytes;
-    uint64_t live_offset, frozen_offset, fifo_offset, pool_offset;
+    uint64_t live_offset, frozen_offset, sums_offset, fifo_offset, pool_offset;
     uint32_t chunks_max;       /* physical and logical ids are below it; physical 0 is never used */
     uint32_t fifo_mask;        /* FIFO entries - 1 */
     uint32_t physical_backed;  /* physical ids below it have memory */
     uint32_t logical_backed;   /* entries of the tables below it have memory */
     uint64_t fifo_backed;      /* FIFO entries below it have memory */
     uint32_t cutting;          /* 1 while chunk_cut() changes the live table */
-    uint32_t reserved_0;
-    uint64_t reserved[3];
+    uint32_t keep_chunks_max;  /* frozen chunks that kept cuts may hold; 0: none is kept */
+    uint32_t keep_skip;        /* cuts that are not to be kept after one was given up: doubles */
+    uint32_t keep_skip_left;
+    uint64_t batch_tail;       /* retire_tail when the open batch began: what lies behind it may be undone */
+    _Atomic uint64_t unverified; /* the cut that the region was rolled back to, while nobody has read its chunks since; 0: none */
     _Alignas(64) struct chunk_marks marks;
     _Alignas(64) struct chunk_cut cuts[CHUNK_CUTS_MAX];
     _Alignas(64) struct chunk_counters counters;
@@ -104,7 +121,7 @@ struct chunk_header {
      * value costs a copy. */
     _Alignas(64) _Atomic uint32_t cut_gathered;
 };
-_Static_assert(sizeof(struct chunk_header) == 448, "chunk_header is shared");
+_Static_assert(sizeof(struct chunk_header) == 512, "chunk_header is shared");
 _Static_assert(sizeof(struct chunk_header) <= 1024, "the header fits the smallest chunk");
 
 /* A process's view of a region. Private memory; the caller's. Copied by fork with the mapping. */
@@ -114,6 +131,7 @@ struct chunk_region {
     struct chunk_header *header; /* also the start of the mapping */
     struct undo_log *undo;       /* NULL: batches are not undone (a harness, --takeover=off) */
     uint32_t *fifo;
+    uint64_t limit_bytes, engine_bytes; /* as it was made: the header may have been scribbled over */
     int fd;
 };
 
@@ -221,6 +239,12 @@ static inline void *state_touch(struct chunk_region *region, uint64_t pos, size_
 
 int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err);
 int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err);
+int chunk_reserve_writes_slow(struct chunk_region *region, uint32_t count, struct weir_error *err);
+
+static inline bool chunk_has_cut(const struct chunk_region *region)
+{
+    return (region->header->cuts[0].live | region->header->cuts[1].live) != CHUNK_CUT_NONE;
+}
 
 /* Physical chunks that can be taken without a system call. */
 static inline uint64_t chunk_available(const struct chunk_region *region)
@@ -243,15 +267,16 @@ static inline int chunk_reserve(struct chunk_region *region, uint32_t count, str
  * chunk at all, so it also works when the limit is reached. */
 static inline int chunk_reserve_writes(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
-    bool cut = region->header->cuts[0].live != 0;
-    if (!cut && region->header->marks.retire_tail + 1024 <= region->header->fifo_backed)
+    if (chunk_has_cut(region))
+        return chunk_reserve_writes_slow(region, count, err);
+    if (region->header->marks.retire_tail + 1024 <= region->header->fifo_backed)
         return WEIR_OK;
-    return cut ? chunk_reserve(region, count, err) : chunk_reserve_fifo(region, err);
+    return chunk_reserve_fifo(region, err);
 }
 
 /* A new logical chunk, all zero, from the reserved ones. The first one of an empty region is 0. */
 uint32_t chunk_alloc(struct chunk_region *region);
-/* Its id may be used again at once; its bytes too, but for a live cut and (with an undo log) before the batch has ended. */
+/* Its id may be used again at once; its bytes too, but for a cut and (with an undo log) before the batch has ended. */
 void chunk_free(struct chunk_region *region, uint32_t logical);
 
 /* ------------------------------------------------------------------------------------------------ batches ------- */
@@ -274,12 +299,12 @@ int chunk_batch_undo(struct chunk_region *region, const struct chunk_marks *mark
 
 /* ------------------------------------------------------------------------------------------------ cuts ---------- */
 
-/* Freezes the state as it is now, as cut `number`. No other cut may be live. Cannot fail; copies the table (4 bytes
- * a chunk). */
+/* Freezes the state as it is now, as cut `number`, the newest. No other may be the newest; one may be kept. Cannot fail;
+ * copies the table (4 bytes a chunk). */
 void chunk_cut(struct chunk_region *region, uint64_t number);
-/* The live cut is needed no more: what it held is free. */
+/* The newest cut is needed no more: what it alone held is free. */
 void chunk_cut_release(struct chunk_region *region);
-/* The live cut, or NULL. */
+/* The newest cut, which the snapshot child may read, or NULL. */
 const struct chunk_cut *chunk_cut_live(const struct chunk_region *region);
 
 struct chunk_frozen {
@@ -288,10 +313,10 @@ struct chunk_frozen {
     const void *bytes;
 };
 
-/* The next allocated chunk of the live cut at or above *logical, which is set to the id behind it. Start with 0.
+/* The next allocated chunk of the newest cut at or above *logical, which is set to the id behind it. Start with 0.
  * False at the end. */
 bool chunk_cut_next(const struct chunk_region *region, uint32_t *logical, struct chunk_frozen *ret_chunk);
-/* The reader's word that it needs no logical chunk below `logical` of the live cut any more. Only ever grows. */
+/* The reader's word that it needs no logical chunk below `logical` of the newest cut any more. Only ever grows. */
 void chunk_cut_gathered(struct chunk_region *region, uint32_t logical);
 
 /* ------------------------------------------------------------------------------------------------ loading ------- */
@@ -308,7 +333,7 @@ void chunk_restore_finish(struct chunk_region *region, bool written);
 
 struct chunk_usage {
     uint64_t live_bytes;    /* allocated logical chunks */
-    uint64_t frozen_bytes;  /* held for the live cut only */
+    uint64_t frozen_bytes;  /* held for cuts only */
     uint64_t free_bytes;    /* taken before and free now */
     uint64_t backed_bytes;  /* memory taken from the system for chunks */
     uint64_t limit_bytes;

@@ -107,7 +107,7 @@ static void overlapping_checkpoint(struct trace *t)
     struct snapshot_result result;
     nested.outer = (struct fixture_source){
         .count = t->blocks, .stride = 3, .block_bytes = sizeof block, .seed = t->begun, .block = block};
-    struct block_source source = {nested_next, NULL, &nested, 0};
+    struct block_source source = {nested_next, NULL, &nested, 0, NULL};
     cr_assert_eq(snapshot_write(&t->dir, &identity, &(struct snapshot_options){0}, &source, &result, NULL), WEIR_OK);
     fixture_add_file(m, 1, &result.file);
     fixture_add_file(m, 2, &nested.inner_result.file);

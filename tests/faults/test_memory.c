@@ -102,7 +102,7 @@ static void prepare(struct prepared *p, uint64_t id)
 
 static int commit(const struct checkpoint_dir *dir, struct prepared *p)
 {
-    struct block_source source = {fixture_next, fixture_gathered, &p->source, 0};
+    struct block_source source = {fixture_next, fixture_gathered, &p->source, 0, NULL};
     int code = snapshot_write(dir, &p->identity, &(struct snapshot_options){.io_depth = 2}, &source, &p->result, &err);
     if (code != WEIR_OK)
         return code;

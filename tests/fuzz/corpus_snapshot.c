@@ -38,7 +38,7 @@ static int write_snapshots(const char *path, struct weir_error *err)
             .name = {.checkpoint_id = 7, .task = "words", .subtask = 1, .generation = 3, .attempt = 1}};
         memcpy(identity.job_id, "0123456789abcdef", 16);
         struct counter counter = {.count = count};
-        struct block_source source = {next_block, NULL, &counter, 0};
+        struct block_source source = {next_block, NULL, &counter, 0, NULL};
         struct snapshot_options options = {.io_mode = IO_PWRITE};
         struct snapshot_result result;
         code = snapshot_write(&dir, &identity, &options, &source, &result, err);

@@ -99,7 +99,7 @@ static inline int fixture_write_with(const struct checkpoint_dir *dir, const str
     size_t block_bytes = options->block_bytes != 0 ? options->block_bytes : BLOCK_BYTES_DEFAULT;
     struct fixture_source s = {.count = count, .stride = 3, .block_bytes = block_bytes, .seed = seed};
     s.block = malloc(block_bytes);
-    struct block_source source = {fixture_next, fixture_gathered, &s, count};
+    struct block_source source = {fixture_next, fixture_gathered, &s, count, NULL};
     int code = snapshot_write(dir, identity, options, &source, ret_result, err);
     free(s.block);
     return code;

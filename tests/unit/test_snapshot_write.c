@@ -300,7 +300,7 @@ Test(snapshot_write, a_name_is_never_used_again)
 Test(snapshot_write, the_source_learns_what_is_gathered_after_each_buffer)
 {
     struct fixture_source s = {.count = 600, .stride = 3, .block_bytes = 4096, .block = malloc(4096)};
-    struct block_source source = {fixture_next, fixture_gathered, &s, 0};
+    struct block_source source = {fixture_next, fixture_gathered, &s, 0, NULL};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
     cr_assert_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_OK, "%s",
@@ -316,7 +316,7 @@ Test(snapshot_write, the_source_learns_what_is_gathered_after_each_buffer)
 static int write_announced(uint64_t said, struct snapshot_result *ret_result)
 {
     struct fixture_source s = {.count = LARGE_COUNT, .stride = 3, .block_bytes = 4096, .block = malloc(4096), .seed = 42};
-    struct block_source source = {fixture_next, fixture_gathered, &s, said};
+    struct block_source source = {fixture_next, fixture_gathered, &s, said, NULL};
     struct snapshot_identity identity = WORDS;
     int code = snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, ret_result, &err);
     free(s.block);
@@ -375,7 +375,7 @@ Test(snapshot_write, a_failing_source_fails_the_snapshot)
 {
     struct fixture_source s = {
         .count = 300, .stride = 3, .block_bytes = 4096, .block = malloc(4096), .fail_code = WEIR_ECANCELLED};
-    struct block_source source = {fixture_next, NULL, &s, 0};
+    struct block_source source = {fixture_next, NULL, &s, 0, NULL};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
     cr_expect_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err),
@@ -387,7 +387,7 @@ Test(snapshot_write, a_failing_source_fails_the_snapshot)
 Test(snapshot_write, ids_must_ascend)
 {
     struct fixture_source s = {.count = 2, .stride = 0, .block_bytes = 4096, .block = malloc(4096)};
-    struct block_source source = {fixture_next, NULL, &s, 0};
+    struct block_source source = {fixture_next, NULL, &s, 0, NULL};
     struct snapshot_identity identity = WORDS;
     struct snapshot_result result;
     cr_expect_eq(snapshot_write(&dir, &identity, &(struct snapshot_options){0}, &source, &result, &err), WEIR_EINVAL);

@@ -5,6 +5,7 @@
  * The test's own process makes the same steps, up to the last commit, on a region of its own and on the plain model. WEIR_SEED=n
  * repeats the steps, not the moment of the kill; WEIR_ROUNDS=n makes it longer.
  */
+#include "unit/chunk_places.h"
 #include "unit/state_run.h"
 
 #include <signal.h>
@@ -54,8 +55,11 @@ static void change_cut(struct run *run)
         for (uint64_t count = below(run, 100); count > 0 && chunk_cut_next(run->region, &run->gathered, &chunk); count--)
             continue;
         chunk_cut_gathered(run->region, run->gathered);
-    } else if (run->cutting && dice == 4) {
-        chunk_cut_release(run->region);
+    } else if (run->cutting && (dice == 4 || dice == 5)) {
+        if (dice == 4)
+            chunk_cut_release(run->region);
+        else
+            cut_keep(run->region);
         run->cutting = false;
     }
 }
@@ -85,49 +89,34 @@ static void check_chunks(const struct chunk_region *mended, const struct chunk_r
     }
 }
 
+static void check_frozen(const struct chunk_region *mended, const struct chunk_cut *a_cut, const struct chunk_region *wanted,
+                         const struct chunk_cut *b_cut, uint32_t gathered)
+{
+    cr_assert_eq(a_cut->number, b_cut->number);
+    cr_assert_eq(a_cut->chunk_count, b_cut->chunk_count);
+    struct chunk_frozen a, b;
+    uint32_t next_a = gathered, next_b = gathered;
+    while (cut_next(mended, a_cut, &next_a, &a)) {
+        cr_assert(cut_next(wanted, b_cut, &next_b, &b));
+        cr_assert(a.logical == b.logical && memcmp(a.bytes, b.bytes, CHUNK_BYTES) == 0, "frozen chunk %u", a.logical);
+    }
+    cr_assert_not(cut_next(wanted, b_cut, &next_b, &b));
+}
+
 /* What the snapshot child has not copied out yet is as it was at the cut. */
 static void check_cut(const struct chunk_region *mended, const struct chunk_region *wanted, uint32_t gathered)
 {
-    cr_assert_eq(chunk_cut_live(mended)->number, chunk_cut_live(wanted)->number);
-    cr_assert_eq(chunk_cut_live(mended)->chunk_count, chunk_cut_live(wanted)->chunk_count);
-    struct chunk_frozen a, b;
-    uint32_t next_a = gathered, next_b = gathered;
-    while (chunk_cut_next(mended, &next_a, &a)) {
-        cr_assert(chunk_cut_next(wanted, &next_b, &b));
-        cr_assert(a.logical == b.logical && memcmp(a.bytes, b.bytes, CHUNK_BYTES) == 0, "frozen chunk %u", a.logical);
-    }
-    cr_assert_not(chunk_cut_next(wanted, &next_b, &b));
+    check_frozen(mended, chunk_cut_live(mended), wanted, chunk_cut_live(wanted), gathered);
 }
 
-/* Every physical chunk is in one place: named by the live table, by the frozen one, in the FIFO, or above the mark. */
-static void check_physical(const struct chunk_region *region)
+/* All of a kept cut is. A process that is killed while it keeps another one may leave none. */
+static unsigned check_kept(const struct chunk_region *mended, const struct chunk_region *wanted)
 {
-    enum { LIVE = 1, FROZEN = 2, FREE = 4, RETIRED = 8 };
-    const struct chunk_header *header = region->header;
-    const struct chunk_marks *marks = &header->marks;
-    unsigned char *places = calloc(marks->physical_mark, 1);
-    for (uint32_t i = 0; i < marks->logical_mark; i++) {
-        if ((region->table[i] & CHUNK_UNUSED) != 0)
-            continue;
-        uint32_t id = region->table[i] & CHUNK_ID_MASK;
-        cr_assert(id > 0 && id < marks->physical_mark && places[id] == 0, "chunk %u is live twice, or is none", id);
-        places[id] |= LIVE;
-    }
-    const uint32_t *frozen = (const uint32_t *)(const void *)((const char *)header + header->frozen_offset);
-    for (uint32_t i = 0; chunk_cut_live(region) != NULL && i < chunk_cut_live(region)->logical_mark; i++)
-        if ((frozen[i] & CHUNK_UNUSED) == 0)
-            places[frozen[i] & CHUNK_ID_MASK] |= FROZEN;
-    for (uint64_t pos = marks->free_head; pos < marks->retire_tail; pos++) {
-        uint32_t id = region->fifo[pos & header->fifo_mask];
-        unsigned char place = pos < marks->release_pos ? FREE : RETIRED;
-        cr_assert(id > 0 && id < marks->physical_mark);
-        cr_assert_eq(places[id] & (place == FREE ? LIVE | FROZEN | FREE | RETIRED : LIVE | FREE | RETIRED), 0,
-                     "chunk %u is in the FIFO and elsewhere: %u", id, places[id]);
-        places[id] |= place;
-    }
-    for (uint32_t id = 1; id < marks->physical_mark; id++)
-        cr_assert_neq(places[id], 0, "chunk %u is lost", id);
-    free(places);
+    const struct chunk_cut *a = cut_kept(mended), *b = cut_kept(wanted);
+    if (a == NULL || b == NULL || a->number != b->number)
+        return 0;
+    check_frozen(mended, a, wanted, b, 0);
+    return 1;
 }
 
 /* ---- killing ---- */
@@ -206,6 +195,7 @@ static void make_region(struct chunk_region *region, bool with_undo)
     if (with_undo)
         cr_assert_eq(chunk_undo_create(region, "undo", UNDO_BYTES_MAX, &err), WEIR_OK, "%s", err.text);
     chunk_region_reset(region);
+    cut_set_memory(region, LIMIT_BYTES / 4);
 }
 
 /* The twin makes the batches that the killed process had committed, from the same numbers. */
@@ -223,7 +213,9 @@ static void follow_cut(struct run *run, const struct chunk_region *mended)
     if (live != run->cutting || gathered != run->gathered) {
         if (live && !run->cutting)
             chunk_cut(run->region, ++run->cuts);
-        if (!live && run->cutting)
+        if (!live && run->cutting && cut_kept(mended) != NULL && cut_kept(mended)->number == run->cuts)
+            cut_keep(run->region);
+        else if (!live && run->cutting)
             chunk_cut_release(run->region);
         if (live && gathered > atomic_load(&run->region->header->cut_gathered))
             chunk_cut_gathered(run->region, gathered);
@@ -232,7 +224,8 @@ static void follow_cut(struct run *run, const struct chunk_region *mended)
     run->gathered = gathered;
 }
 
-static void round_of(struct run *twin, struct chunk_region *region, struct run *chooser)
+/* How many kept cuts were compared. */
+static unsigned round_of(struct run *twin, struct chunk_region *region, struct run *chooser)
 {
     bool with_point = below(chooser, 2) == 0;
     uint64_t arm_seed = model_random(&chooser->random);
@@ -264,6 +257,7 @@ static void round_of(struct run *twin, struct chunk_region *region, struct run *
     if (twin->cutting)
         check_cut(region, twin->region, twin->gathered);
     op_state_close(twin->op);
+    return check_kept(region, twin->region);
 }
 
 static void run_rounds(uint32_t key_bytes, uint32_t key_count)
@@ -281,8 +275,9 @@ static void run_rounds(uint32_t key_bytes, uint32_t key_count)
         op_state_close(open_state(&twin, &regions[i]));
         commit(&regions[i], 1);
     }
+    unsigned kept = 0;
     for (uint64_t i = 0; i < rounds; i++) {
-        round_of(&twin, &regions[1], &chooser);
+        kept += round_of(&twin, &regions[1], &chooser);
         if (i % 16 == 0 || i + 1 == rounds) {
             struct op_state *op = open_state(&twin, &regions[1]);
             check_all(op, &twin, &twin.model);
@@ -290,6 +285,7 @@ static void run_rounds(uint32_t key_bytes, uint32_t key_count)
         }
     }
     cr_assert_gt(committed(&regions[1]), rounds, "most rounds commit several batches");
+    cr_assert_gt(kept, rounds / 8, "cuts are kept in some rounds");
     struct op_state *op = open_state(&twin, &regions[1]);
     check_timers(op, &twin, &twin.model);
     op_state_close(op);
