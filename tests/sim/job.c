@@ -94,24 +94,52 @@ static const struct weir_source source = {
     .position = source_position,
 };
 
-/* ---- count ---- */
+/* ---- count: the same thing in three kinds of state, which must agree ---- */
+
+enum { COUNT, SEQS, LAST };
+static const struct weir_state count_states[] = {
+    [COUNT] = {.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = 8},
+    [SEQS] = {.name = "seqs", .kind = WEIR_LIST, .scope = WEIR_PER_KEY},
+    [LAST] = {.name = "last", .kind = WEIR_MAP, .scope = WEIR_PER_KEY},
+};
+
+/* The newest record of its source under this key, and how many there have been. */
+static int note_record(struct weir_ctx *ctx, const struct sim_row *row)
+{
+    size_t size_bytes;
+    const uint32_t *last = weir_map_get(ctx, LAST, &row->source, sizeof row->source, &size_bytes);
+    if (last != NULL && *last >= row->seq)
+        sim_fail("state of key %u: record %u of source %u comes behind %u", row->key, row->seq, row->source, *last);
+    int code = weir_map_put(ctx, LAST, &row->source, sizeof row->source, &row->seq, sizeof row->seq);
+    if (code >= 0)
+        code = weir_list_append(ctx, SEQS, row, sizeof *row);
+    return code;
+}
 
 static int count_record(struct weir_ctx *ctx, const struct weir_record *record)
 {
+    unsigned char *fat = weir_self(ctx); /* this process's own */
     struct sim_row row;
     memcpy(&row, record->data, sizeof row);
-    uint64_t *count = weir_value(ctx, 0);
+    uint64_t *count = weir_value(ctx, COUNT);
     if (count == NULL)
         return weir_ctx_error(ctx)->code;
     row.count = (uint32_t)++*count;
-    return weir_emit(ctx, 0, &row, sizeof row);
+    int code = note_record(ctx, &row);
+    uint64_t elements = weir_count(ctx, SEQS);
+    if (code >= 0 && elements != row.count)
+        sim_fail("state of key %u: counted to %u, the list has %llu", row.key, row.count, (unsigned long long)elements);
+    if (code < 0)
+        return code;
+    memcpy(fat, &row, sizeof row); /* its reader looks at the first bytes only */
+    return weir_emit(ctx, 0, fat, sizeof row + (sim.profile.fat > 0 ? sim_below(sim.profile.fat) : 0));
 }
 
-static const struct weir_state count_states[] = {{.name = "count", .kind = WEIR_VALUE, .scope = WEIR_PER_KEY, .size_bytes = 8}};
 static const struct weir_operator count_operator = {
     .type = "sim-count",
     .states = count_states,
-    .state_count = 1,
+    .state_count = sizeof count_states / sizeof count_states[0],
+    .self_bytes = sizeof(struct sim_row) + SIM_FAT_BYTES_MAX,
     .on_record = count_record,
 };
 

@@ -22,6 +22,7 @@
 #define SIM_PROCS_MAX 256
 #define SIM_TASKS_MAX 16
 #define SIM_NAME_BYTES 96
+#define SIM_FAT_BYTES_MAX 15000u
 
 enum proc_state { PROC_RUNNABLE, PROC_BLOCKED, PROC_ZOMBIE };
 
@@ -64,6 +65,7 @@ struct profile {
     unsigned sources, counts, sinks;
     uint32_t records; /* of each source */
     uint32_t keys;
+    uint32_t fat; /* rows behind the count are up to so much larger: rings are full, queues run over */
     bool no_chain;
     unsigned cpus;
     const char *takeover;
