@@ -5,6 +5,7 @@ the quickest first:
     test_ring:ring/a_full_*     a Criterion program, and which of its tests
     crash.sweep:t5:             a driver of tests/crash, and which of its cases (--only)
     tsan:test_ring_threads      a program of tests/unit, built with the thread sanitizer
+    sim:5000                    the simulator, and how many seeds
 
 survives: why no test can tell this one from the right code. It is tried all the same, and counted apart."""
 

@@ -184,6 +184,8 @@ static void judge_task(unsigned i)
         sim_fail("the snapshot slot of task %u goes back from checkpoint %llu to %llu", i, (unsigned long long)slot_ids[i],
                  (unsigned long long)SNAPSHOT_ID(word));
     slot_ids[i] = SNAPSHOT_ID(word);
+    if (task->fell_back != 0) /* SIGKILL leaves nothing that cannot be gone on with */
+        sim_fail("task %u could not be taken over: %s", i, task->failure.text);
     /* Bit 0 of the owner: nobody takes it over any more. */
     if (atomic_load_explicit(&task->phase, memory_order_relaxed) == TASK_DEAD &&
         (atomic_load_explicit(&task->owner, memory_order_relaxed) & 1) == 0)

@@ -83,6 +83,7 @@ static void draw_profile(struct profile *profile)
         .records = 60 + (uint32_t)sim_below(120),
         .keys = 1 + (uint32_t)sim_below(40),
         .fat = sim_one_in(4) ? SIM_FAT_BYTES_MAX >> sim_below(4) : 0,
+        .fat_state = 1 + (sim_one_in(3) ? 2500 : 0),
         .no_chain = sim_one_in(2),
         .cpus = sim_one_in(5) ? 16 : 2,
         .takeover = takeovers[sim_below(6)],

@@ -66,6 +66,7 @@ struct profile {
     uint32_t records; /* of each source */
     uint32_t keys;
     uint32_t fat; /* rows behind the count are up to so much larger: rings are full, queues run over */
+    uint32_t fat_state; /* and elements of lists */
     bool no_chain;
     unsigned cpus;
     const char *takeover;
