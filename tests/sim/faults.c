@@ -212,7 +212,7 @@ bool faults_at_point(const char *name)
 {
     struct proc *proc = sim.current;
     sim_print("at %s", name);
-    if (sim.point_faults_left == 0 || !sim_one_in(sim.profile.point_odds) || proc->pid == sim.launcher_pid)
+    if (sim.point_faults_left == 0 || !sim_one_in(sim.profile.point_odds) || (proc->pid == sim.launcher_pid && !sim.profile.launcher_kills))
         return false;
     sim.point_faults_left--;
     count(AT_POINT);

@@ -228,7 +228,7 @@ static uint64_t faults_so_far(void)
     return sum;
 }
 
-/* Fail-stop is an answer to a fault, not a habit. */
+/* Fail-stop is an answer to a disk that fails and a fork that is refused at the start, not to deaths. */
 bool judge_run_ended(int code, const struct weir_error *err)
 {
     const struct job_shared *shared = sim.shared;
@@ -240,8 +240,10 @@ bool judge_run_ended(int code, const struct weir_error *err)
     if (code == WEIR_OK || code == WEIR_ECANCELLED || code == WEIR_EBUSY)
         return false; /* asked to stop; processes of the run before are still there */
     sim.runs_failed++;
-    if (faults_so_far() == dead_run_faults)
-        sim_fail("the job fails, and there was no fault: %s", err->text);
+    if (shared != NULL && atomic_load(&shared->stop_signals) > 0)
+        return false; /* asked to stop while it waited to recover: that is said as a failure */
+    if (faults_so_far() == dead_run_faults || !(sim.profile.fork_errors || sim.profile.disk_errors))
+        sim_fail("the job fails, and nothing but deaths has happened: %s", err->text);
     dead_run_faults = faults_so_far();
     return false;
 }
