@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define PROGRESS_NS (500 * NS_PER_MS)
+#define FAILURES_MAX 20 /* one after another, of forking anew in a job that runs */
+#define FAILURE_WAIT_MS 50
 
 struct launcher {
     struct job *job;
@@ -33,6 +35,7 @@ struct launcher {
     uint64_t coordinator_beat;
     int64_t coordinator_beat_ns;
     int64_t coordinator_watched_ns;
+    unsigned failures;
     bool ended;
 };
 
@@ -300,11 +303,34 @@ static int restart_tasks(struct launcher *launcher, struct weir_error *err)
     int code = job_next_generation(launcher->job, atomic_load(&shared->generation) + 1, err);
     if (code == WEIR_OK)
         code = fork_tasks(launcher, err);
+    if (code != WEIR_OK)
+        return code; /* the request stands */
     log_line(LOG_DEBUG, "all tasks ended in %.2f ms, forked in %.2f ms", (double)(reaped_ns - begun_ns) / 1e6,
              (double)(clock_monotonic_ns() - reaped_ns) / 1e6);
     atomic_store_explicit(&shared->launcher_request, LAUNCHER_NOTHING, memory_order_release);
     job_wake(launcher->job->coordinator_fd);
-    return code;
+    return WEIR_OK;
+}
+
+/* The tasks anew, or another coordinator. Where processes, memory or descriptors are lacking for a moment, a job that ran does not fail of it. */
+static int fork_what_is_due(struct launcher *launcher, uint32_t request, struct weir_error *err)
+{
+    int code = WEIR_OK;
+    if (request == LAUNCHER_RESTART)
+        code = restart_tasks(launcher, err);
+    if (code == WEIR_OK && atomic_load(&launcher->job->shared->coordinator_pid) == 0)
+        code = fork_coordinator(launcher, err);
+    if (code == WEIR_OK) {
+        launcher->failures = 0;
+        return WEIR_OK;
+    }
+    if (++launcher->failures > FAILURES_MAX)
+        return code;
+    log_line(LOG_WARNING, "%s; trying again", err->text);
+    memset(err, 0, sizeof *err);
+    poll(NULL, 0, FAILURE_WAIT_MS);
+    job_wake(launcher->job->launcher_fd); /* at once */
+    return WEIR_OK;
 }
 
 static void end_all(struct launcher *launcher)
@@ -443,13 +469,9 @@ static int loop(struct launcher *launcher, struct weir_error *err)
         wait_for_events(launcher);
         reap(launcher);
         uint32_t request = atomic_load_explicit(&shared->launcher_request, memory_order_acquire);
-        int code = WEIR_OK;
         if (request == LAUNCHER_END)
             return WEIR_OK;
-        if (request == LAUNCHER_RESTART)
-            code = restart_tasks(launcher, err);
-        if (code == WEIR_OK && atomic_load(&shared->coordinator_pid) == 0)
-            code = fork_coordinator(launcher, err);
+        int code = fork_what_is_due(launcher, request, err);
         if (code != WEIR_OK)
             return code;
         watch_coordinator(launcher);

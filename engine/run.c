@@ -9,6 +9,8 @@
 #include "engine/registry.h"
 #include "shm/region.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +153,8 @@ static void log_start(struct job *job)
                                (json_int_t)atomic_load(&job->shared->generation), "restored_checkpoint", (json_int_t)restored, "huge_pages", (int)huge));
 }
 
-int job_run(struct weir_job *graph, const struct job_options *options, const struct run_observer *observer, struct weir_error *err)
+/* Set up, run, torn down. */
+static int run(struct weir_job *graph, const struct job_options *options, const struct run_observer *observer, struct weir_error *err)
 {
     struct job job;
     struct registry_entry entry;
@@ -174,5 +177,17 @@ int job_run(struct weir_job *graph, const struct job_options *options, const str
     if (registered)
         registry_remove(&entry);
     job_tear_down(&job);
+    return code;
+}
+
+int job_run(struct weir_job *graph, const struct job_options *options, const struct run_observer *observer, struct weir_error *err)
+{
+    /* A limit on the size of files is a failed write, of this process and of all that are forked, and not their end. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
+    sigemptyset(&ignore.sa_mask);
+    if (sigaction(SIGXFSZ, &ignore, &old) != 0)
+        return error_set_errno(err, errno, "job '%s': ignore SIGXFSZ", graph->name);
+    int code = run(graph, options, observer, err);
+    sigaction(SIGXFSZ, &old, NULL);
     return code;
 }
