@@ -279,6 +279,8 @@ int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **re
 /* Says that this task has restored its part, and waits until all have. Where one finds its part damaged, the launcher ends the wait: it
  * kills all. */
 void task_wait_for_the_others(struct task *task);
+/* Until nothing is left of the processes that this one follows. */
+void task_wait_for_the_departing(struct task *task);
 
 /* ---- rollback (rollback.c) ---- */
 /* Writes the checksum of a cut that is written down. */
