@@ -365,6 +365,8 @@ static int64_t idle_tick(struct coordinator *c)
     int trigger = due_trigger(c);
     if (trigger < 0)
         return periodic_due_ns(c);
+    if (atomic_load_explicit(&c->shared->departing, memory_order_acquire) != 0) /* their end wakes us */
+        return c->now_ns + 10 * NS_PER_MS;
     if (snapshots_in_progress(c)) { /* of an aborted checkpoint: their end wakes us */
         kill_given_up_snapshots(c);
         return c->now_ns + 10 * NS_PER_MS;

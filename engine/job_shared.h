@@ -160,6 +160,7 @@ struct task_shared {
     int32_t exit_pid;       /* L, before DEAD, and before a takeover: who it was */
     struct cut_record cut;
     struct cut_record kept_cut; /* T: `cut` of the last complete checkpoint, while a newer one is written down there */
+    _Atomic uint32_t departing; /* L: its old processes that are not gone yet: departing.h */
     uint32_t rolled_back;       /* T, before `restored`: its part of the checkpoint was in memory; L clears it */
     uint32_t memory_damaged;    /* S, before FAILED: what it was rolled back to is not what it was; L clears it */
     _Alignas(CACHE_LINE_BYTES) struct task_counters counters;
@@ -250,6 +251,7 @@ struct job_shared {
     _Atomic uint64_t rollback_barred_id;  /* C, before LAUNCHER_RESTART: up to here memory is not to be trusted */
 
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t launcher_request; /* C to L: enum launcher_request */
+    _Atomic uint32_t departing;        /* L: old processes, of all tasks */
     _Atomic uint32_t stop_signals;     /* L: SIGINT or SIGTERM, so many times */
     _Atomic int32_t coordinator_pid;   /* L */
     _Atomic uint32_t coordinator_count; /* L: how many there have been */

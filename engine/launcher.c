@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/kill_point.h"
 #include "base/log.h"
+#include "engine/departing.h"
 #include "engine/registry.h"
 #include "engine/takeover.h"
 #include "engine/task.h"
@@ -36,6 +37,7 @@ struct launcher {
     int64_t coordinator_beat_ns;
     int64_t coordinator_watched_ns;
     unsigned failures;
+    struct departing departing;
     bool ended;
 };
 
@@ -105,6 +107,7 @@ static int fork_tasks(struct launcher *launcher, struct weir_error *err)
 {
     int code = job_reset_tasks(launcher->job, err);
     atomic_store_explicit(&launcher->job->shared->run_state, RUN_STARTING, memory_order_release);
+    departing_tell(launcher->job, &launcher->departing);
     for (unsigned i = 0; code == WEIR_OK && i < launcher->job->plan->task_count; i++)
         code = fork_task(launcher, i, err);
     return code;
@@ -190,6 +193,8 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
                      WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         return;
     }
+    if (departing_gone(job, &launcher->departing, pid))
+        return;
     for (unsigned i = 0; i < job->plan->task_count; i++) {
         struct task_shared *task = &job->shared->tasks[i];
         /* Before the pids, which a task resets before its next checkpoint runs: else a child that has done its part, and is reaped late,
@@ -223,6 +228,16 @@ static bool reap(struct launcher *launcher)
 }
 
 /* ---- killing ---- */
+
+static void take_signals(struct launcher *launcher)
+{
+    struct signalfd_siginfo info;
+    while (read(launcher->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_signo != SIGCHLD) {
+            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);
+            job_wake(launcher->job->coordinator_fd);
+        }
+}
 
 /* Every child but the coordinator, also snapshot children whose pid nobody noted: their parent is this process. */
 static void kill_children(struct launcher *launcher, bool coordinator_too)
@@ -291,6 +306,52 @@ static void kill_and_reap(struct launcher *launcher, bool coordinator_too)
     }
 }
 
+/* Kills all children but the coordinator, and looks at them. *ret_left: those that are not gone. False: one of them may still execute
+ * something, or was not there the last time (then it was not killed yet). */
+static bool kill_and_look(struct launcher *launcher, struct departing *ret_left)
+{
+    struct job *job = launcher->job;
+    struct departing before = *ret_left;
+    *ret_left = (struct departing){0};
+    kill_children(launcher, false);
+    reap(launcher);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    bool powerless = children != NULL;
+    int pid;
+    while (children != NULL && fscanf(children, "%d", &pid) == 1) {
+        if (pid == atomic_load(&job->shared->coordinator_pid))
+            continue;
+        bool seen = departing_has(&before, pid) && departing_is_powerless(job, pid);
+        powerless = departing_add(job, ret_left, pid) && seen && powerless;
+    }
+    if (children != NULL)
+        fclose(children);
+    departing_free(&before);
+    return powerless;
+}
+
+/* Until nobody of the old ones executes anything any more; those that are not gone by then go while the job goes on. Where that cannot be
+ * seen, until they are gone. */
+static void kill_and_part(struct launcher *launcher)
+{
+    struct departing left = {0};
+    int64_t warn_at_ns = clock_monotonic_ns() + 5 * NS_PER_S;
+    while (!kill_and_look(launcher, &left)) {
+        (void)ppoll(&(struct pollfd){.fd = launcher->signal_fd, .events = POLLIN}, 1, &(struct timespec){.tv_nsec = 100000}, NULL);
+        take_signals(launcher);
+        if (clock_monotonic_ns() > warn_at_ns) {
+            log_line(LOG_WARNING, "a killed process does not go away (it hangs in the kernel, perhaps on a disk); still waiting");
+            warn_at_ns = INT64_MAX;
+        }
+    }
+    for (unsigned i = 0; i < left.count; i++)
+        if (!departing_add(launcher->job, &launcher->departing, left.children[i].pid))
+            kill_and_reap(launcher, false);
+    departing_free(&left);
+}
+
 /* ---- what the coordinator asks for ---- */
 
 static int restart_tasks(struct launcher *launcher, struct weir_error *err)
@@ -298,14 +359,14 @@ static int restart_tasks(struct launcher *launcher, struct weir_error *err)
     struct job_shared *shared = launcher->job->shared;
     atomic_store_explicit(&shared->run_state, RUN_STARTING, memory_order_release);
     int64_t begun_ns = clock_monotonic_ns();
-    kill_and_reap(launcher, false);
+    kill_and_part(launcher);
     int64_t reaped_ns = clock_monotonic_ns();
     int code = job_next_generation(launcher->job, atomic_load(&shared->generation) + 1, err);
     if (code == WEIR_OK)
         code = fork_tasks(launcher, err);
     if (code != WEIR_OK)
         return code; /* the request stands */
-    log_line(LOG_DEBUG, "all tasks ended in %.2f ms, forked in %.2f ms", (double)(reaped_ns - begun_ns) / 1e6,
+    log_line(LOG_DEBUG, "no old process runs any more after %.2f ms, all tasks forked after another %.2f ms", (double)(reaped_ns - begun_ns) / 1e6,
              (double)(clock_monotonic_ns() - reaped_ns) / 1e6);
     atomic_store_explicit(&shared->launcher_request, LAUNCHER_NOTHING, memory_order_release);
     job_wake(launcher->job->coordinator_fd);
@@ -439,16 +500,6 @@ static void show_progress(struct launcher *launcher, bool ended)
 
 /* ---- the loop ---- */
 
-static void take_signals(struct launcher *launcher)
-{
-    struct signalfd_siginfo info;
-    while (read(launcher->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
-        if (info.ssi_signo != SIGCHLD) {
-            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);
-            job_wake(launcher->job->coordinator_fd);
-        }
-}
-
 static void wait_for_events(struct launcher *launcher)
 {
     struct pollfd fds[2] = {{.fd = launcher->signal_fd, .events = POLLIN}, {.fd = launcher->job->launcher_fd, .events = POLLIN}};
@@ -530,6 +581,7 @@ int launcher_run(struct job *job, const struct run_observer *observer, struct we
         code = loop(&launcher, err);
     end_all(&launcher);
     show_progress(&launcher, true);
+    departing_free(&launcher.departing);
     if (launcher.signal_fd >= 0)
         close(launcher.signal_fd);
     sigprocmask(SIG_SETMASK, &launcher.old_mask, NULL);

@@ -116,6 +116,19 @@ static bool all_restored(const struct job *job)
     return true;
 }
 
+void task_wait_for_the_departing(struct task *task)
+{
+    struct task_shared *shared = task->shared;
+    while (atomic_load_explicit(&shared->departing, memory_order_acquire) != 0) {
+        doorbell_prepare(&shared->bell, DOORBELL_SLEEPING);
+        if (atomic_load_explicit(&shared->departing, memory_order_acquire) == 0)
+            doorbell_cancel(&shared->bell);
+        else
+            doorbell_wait(&shared->bell, 100 * NS_PER_MS);
+        atomic_fetch_add_explicit(&shared->heartbeat, 1, memory_order_relaxed);
+    }
+}
+
 void task_wait_for_the_others(struct task *task)
 {
     struct task_shared *shared = task->shared;

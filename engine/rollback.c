@@ -36,7 +36,7 @@ void rollback_keep_record(struct task *task)
     atomic_signal_fence(memory_order_seq_cst); /* the copy is whole before the other changes: for whoever takes over */
 }
 
-static bool is_whole(const struct cut_record *cut, uint64_t checkpoint_id)
+bool rollback_record_is_whole(const struct cut_record *cut, uint64_t checkpoint_id)
 {
     return cut->checkpoint_id == checkpoint_id && cut->committable_count <= PENDING_COMMITTABLES_MAX &&
            cut->position_bytes <= WEIR_POSITION_BYTES_MAX && cut->checksum == record_checksum(cut);
@@ -45,7 +45,9 @@ static bool is_whole(const struct cut_record *cut, uint64_t checkpoint_id)
 static const struct cut_record *find_record(const struct task *task, uint64_t checkpoint_id)
 {
     const struct task_shared *shared = task->shared;
-    return is_whole(&shared->cut, checkpoint_id) ? &shared->cut : is_whole(&shared->kept_cut, checkpoint_id) ? &shared->kept_cut : NULL;
+    if (rollback_record_is_whole(&shared->cut, checkpoint_id))
+        return &shared->cut;
+    return rollback_record_is_whole(&shared->kept_cut, checkpoint_id) ? &shared->kept_cut : NULL;
 }
 
 /* What a manifest would say of this task. */

@@ -179,6 +179,8 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
         code = task_make_outputs(task, err);
     if (code == WEIR_OK && restored != NULL)
         task_wait_for_the_others(task);
+    if (code == WEIR_OK && task->has_sink)
+        task_wait_for_the_departing(task);
     if (code == WEIR_OK)
         code = task_open_operators(task, restored, err);
     manifest_free(manifest);

@@ -279,10 +279,13 @@ int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **re
 /* Says that this task has restored its part, and waits until all have. Where one finds its part damaged, the launcher ends the wait: it
  * kills all. */
 void task_wait_for_the_others(struct task *task);
+/* Until nothing is left of the processes that this one follows. */
+void task_wait_for_the_departing(struct task *task);
 
 /* ---- rollback (rollback.c) ---- */
 /* Writes the checksum of a cut that is written down. */
 void rollback_seal_record(struct cut_record *cut);
+bool rollback_record_is_whole(const struct cut_record *cut, uint64_t checkpoint_id);
 /* Before another is written down in `cut`: keeps it, where its checkpoint is complete. */
 void rollback_keep_record(struct task *task);
 /* Instead of reading checkpoint_id from disk: the task's state, and *ret_restored, become what they were at its cut. Else the region

@@ -133,10 +133,18 @@ static bool was_given_up(struct scenario *scenario, void *arg)
     return field("rollback_given_up") > 0;
 }
 
+static bool has_all_keys(struct scenario *scenario, void *arg)
+{
+    (void)scenario;
+    (void)arg;
+    return field("records_in") > KEYS;
+}
+
 Test(rollback, over_the_bound_the_disk_serves)
 {
     struct process *job = start_job(&s, ENDLESS "--checkpoint-interval off --rollback-memory 64KiB");
     await_running(&s);
+    await(&s, has_all_keys, NULL, "the state is large");
     cr_assert_eq(weir(&s, "checkpoint @"), 0, "%s", s.err);
     await(&s, was_given_up, NULL, "too many chunks were written since");
     cr_assert_eq(field("rollback_checkpoint"), 0);
@@ -201,6 +209,7 @@ static void begin_with_a_kept_cut(struct process **ret_job, struct chunk_region 
 {
     *ret_job = start_job(&s, ENDLESS "--checkpoint-interval off");
     await_running(&s);
+    await(&s, has_all_keys, NULL, "the state is large");
     cr_assert_eq(weir(&s, "checkpoint @"), 0, "%s", s.err);
     await_kept(1);
     uint64_t seen = output_count(s.output);
