@@ -70,6 +70,7 @@ struct profile {
     bool no_chain;
     unsigned cpus;
     const char *takeover;
+    const char *rollback_memory;
     char interval[24];
     uint64_t retained;
     int64_t burst;         /* accesses to memory between two switches, about */
