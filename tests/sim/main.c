@@ -99,6 +99,7 @@ static void draw_profile(struct profile *profile)
         .disk_errors = sim_one_in(5),
         .slow_disk = sim_one_in(4),
         .fork_errors = sim_one_in(8),
+        .no_children_file = sim_one_in(16),
         .fault_gap_ns = (int64_t)(1 + sim_below(15)) * NS_PER_MS,
     };
     snprintf(profile->interval, sizeof profile->interval, "%ums", 2 + (unsigned)sim_below(12));

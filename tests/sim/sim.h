@@ -82,6 +82,7 @@ struct profile {
     bool disk_errors;
     bool slow_disk;
     bool fork_errors;
+    bool no_children_file; /* a kernel that does not list a process's children */
     int64_t fault_gap_ns;
 };
 
