@@ -239,57 +239,75 @@ static void take_signals(struct launcher *launcher)
         }
 }
 
-/* Every child but the coordinator, also snapshot children whose pid nobody noted: their parent is this process. */
-static void kill_children(struct launcher *launcher, bool coordinator_too)
+static void kill_child(pid_t pid) { kill(pid, SIGKILL); }
+
+/* Not reaped yet: a pid that was noted long ago may be another process's by now. */
+static bool is_child(pid_t pid)
+{
+    siginfo_t info;
+    return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0;
+}
+
+/* A kernel without the list of children, or no descriptor left to read it by: those whose pid somebody has noted. */
+static bool for_each_noted_child(struct launcher *launcher, pid_t but, void (*fn)(pid_t pid))
+{
+    struct job_shared *shared = launcher->job->shared;
+    bool any = false;
+    for (unsigned i = 0; i <= launcher->job->plan->task_count; i++) {
+        struct task_shared *task = &shared->tasks[i];
+        bool is_task = i < launcher->job->plan->task_count;
+        pid_t pids[] = {is_task ? atomic_load(&task->pid) : atomic_load(&shared->coordinator_pid),
+                        is_task ? atomic_load(&task->standby_pid) : 0,
+                        is_task ? atomic_load(&task->previous_pid) : 0,
+                        is_task ? atomic_load(&task->snapshot.child_pid) : 0,
+                        is_task ? SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)) : 0};
+        for (unsigned j = 0; j < sizeof pids / sizeof pids[0]; j++) {
+            if (pids[j] == but || !is_child(pids[j]))
+                continue;
+            any = true;
+            if (fn != NULL)
+                fn(pids[j]);
+        }
+    }
+    return any;
+}
+
+/* Calls fn (NULL: nothing) for every child but the coordinator, also snapshot children whose pid nobody noted: their parent is this
+ * process. Returns whether there is any. */
+static bool for_each_child(struct launcher *launcher, bool coordinator_too, void (*fn)(pid_t pid))
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
     FILE *children = fopen(path, "re");
-    pid_t keep = coordinator_too ? 0 : atomic_load(&launcher->job->shared->coordinator_pid);
+    pid_t but = coordinator_too ? 0 : atomic_load(&launcher->job->shared->coordinator_pid);
+    if (children == NULL)
+        return for_each_noted_child(launcher, but, fn);
+    bool any = false;
     int pid;
-    while (children != NULL && fscanf(children, "%d", &pid) == 1)
-        if (pid != keep)
-            kill(pid, SIGKILL);
-    if (children != NULL) {
-        fclose(children);
-        return;
+    while (fscanf(children, "%d", &pid) == 1) {
+        if (pid == but)
+            continue;
+        any = true;
+        if (fn != NULL)
+            fn(pid);
     }
-    for (unsigned i = 0; i < launcher->job->plan->task_count; i++) { /* a kernel without that file */
-        struct task_shared *task = &launcher->job->shared->tasks[i];
-        int32_t pids[] = {atomic_load(&task->pid), atomic_load(&task->snapshot.child_pid), atomic_load(&task->standby_pid)};
-        for (unsigned j = 0; j < 3; j++)
-            if (pids[j] > 0 && pids[j] != keep)
-                kill(pids[j], SIGKILL);
-    }
-    if (coordinator_too && atomic_load(&launcher->job->shared->coordinator_pid) > 0)
-        kill(atomic_load(&launcher->job->shared->coordinator_pid), SIGKILL);
+    fclose(children);
+    return any;
 }
 
 static bool others_left(struct launcher *launcher, bool coordinator_too)
 {
-    pid_t coordinator = atomic_load(&launcher->job->shared->coordinator_pid);
     siginfo_t info = {0};
     if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | WNOHANG) != 0)
         return false;
-    if (info.si_pid != 0)
-        return true; /* one waits to be reaped */
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *children = fopen(path, "re");
-    if (children == NULL)
-        return true;
-    int pid;
-    bool left = false;
-    while (fscanf(children, "%d", &pid) == 1)
-        left |= coordinator_too || pid != coordinator;
-    fclose(children);
-    return left;
+    bool waits = info.si_pid != 0; /* to be reaped */
+    return waits || coordinator_too || for_each_child(launcher, false, NULL);
 }
 
 static void kill_and_reap(struct launcher *launcher, bool coordinator_too)
 {
     int64_t warn_at_ns = clock_monotonic_ns() + 5 * NS_PER_S;
-    kill_children(launcher, coordinator_too);
+    for_each_child(launcher, coordinator_too, kill_child);
     while (reap(launcher) && others_left(launcher, coordinator_too)) {
         struct pollfd wait = {.fd = launcher->signal_fd, .events = POLLIN};
         if (poll(&wait, 1, 20) > 0) {
@@ -298,7 +316,7 @@ static void kill_and_reap(struct launcher *launcher, bool coordinator_too)
                 if (drained.ssi_signo != SIGCHLD)
                     atomic_fetch_add(&launcher->job->shared->stop_signals, 1);
         }
-        kill_children(launcher, coordinator_too); /* a task may have forked its child after the first look */
+        for_each_child(launcher, coordinator_too, kill_child); /* a task may have forked its child after the first look */
         if (clock_monotonic_ns() > warn_at_ns) {
             log_line(LOG_WARNING, "a killed process does not go away (it hangs in the kernel, perhaps on a disk); still waiting");
             warn_at_ns = INT64_MAX;
@@ -313,12 +331,12 @@ static bool kill_and_look(struct launcher *launcher, struct departing *ret_left)
     struct job *job = launcher->job;
     struct departing before = *ret_left;
     *ret_left = (struct departing){0};
-    kill_children(launcher, false);
+    for_each_child(launcher, false, kill_child);
     reap(launcher);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
     FILE *children = fopen(path, "re");
-    bool powerless = children != NULL;
+    bool powerless = children != NULL || !others_left(launcher, false);
     int pid;
     while (children != NULL && fscanf(children, "%d", &pid) == 1) {
         if (pid == atomic_load(&job->shared->coordinator_pid))

@@ -311,6 +311,7 @@ static int set_options(struct job_options *options, struct weir_error *err)
         {"takeover", profile->takeover},            {"restart-delay", "1ms"},        {"restart-delay-max", "20ms"},
         {"heartbeat-timeout", "100ms"},             {"ring-size", "64KiB"},          {"state-limit", "1MiB"},
         {"overflow-limit", "2MiB"},                 {"poison-attempts", "1000"},     {"key-groups", "8"},
+        {"rollback-memory", profile->rollback_memory},
     };
     job_options_init(options);
     snprintf(options->directory, sizeof options->directory, "/disk");

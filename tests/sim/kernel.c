@@ -124,15 +124,15 @@ STAND_IN(pid_t, waitpid, pid_t pid, int *ret_status, int options)
     return any ? 0 : fails(ECHILD);
 }
 
-/* Is there any child, and does one wait to be reaped? */
+/* Is there any such child, and does one wait to be reaped? */
 STAND_IN(int, waitid, idtype_t type, id_t id, siginfo_t *ret_info, int options)
 {
     bool any = false;
-    CHECK(type == P_ALL && id == 0 && options == (WEXITED | WNOWAIT | WNOHANG));
+    CHECK((type == P_ALL || type == P_PID) && options == (WEXITED | WNOWAIT | WNOHANG));
     ret_info->si_pid = 0;
     for (unsigned i = 0; i < sim.proc_count; i++) {
         const struct proc *child = sim.procs[i];
-        if (child->parent != sim.current->pid)
+        if (child->parent != sim.current->pid || (type == P_PID && child->pid != (int)id))
             continue;
         any = true;
         if (child->state == PROC_ZOMBIE && child->reapable_ns <= sim.now_ns)
@@ -159,6 +159,10 @@ STAND_IN(FILE *, fopen, const char *path, const char *mode)
     static char text[4096];
     size_t used = 0;
     CHECK(strncmp(path, "/proc/self/task/", 16) == 0);
+    if (sim.profile.no_children_file) {
+        errno = ENOENT;
+        return NULL;
+    }
     for (unsigned i = 0; i < sim.proc_count && used < sizeof text - 16; i++)
         if (sim.procs[i]->parent == sim.current->pid)
             used += (size_t)snprintf(text + used, sizeof text - used, "%d ", sim.procs[i]->pid);

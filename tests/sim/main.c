@@ -75,6 +75,7 @@ void sim_fail(const char *format, ...)
 static void draw_profile(struct profile *profile)
 {
     static const char *const takeovers[] = {"on", "on", "on", "on", "cold", "off"};
+    static const char *const rollback_memories[] = {"256MiB", "256MiB", "256MiB", "64KiB", "0"};
     static const int64_t bursts[] = {60, 200, 600, 2000};
     *profile = (struct profile){
         .sources = 1 + (unsigned)sim_one_in(3),
@@ -87,6 +88,7 @@ static void draw_profile(struct profile *profile)
         .no_chain = sim_one_in(2),
         .cpus = sim_one_in(5) ? 16 : 2,
         .takeover = takeovers[sim_below(6)],
+        .rollback_memory = rollback_memories[sim_below(5)],
         .retained = 1 + sim_below(3),
         .burst = bursts[sim_below(4)],
         .faults = (unsigned)sim_below(sim_one_in(4) ? 12 : 5),
@@ -97,6 +99,7 @@ static void draw_profile(struct profile *profile)
         .disk_errors = sim_one_in(5),
         .slow_disk = sim_one_in(4),
         .fork_errors = sim_one_in(8),
+        .no_children_file = sim_one_in(16),
         .fault_gap_ns = (int64_t)(1 + sim_below(15)) * NS_PER_MS,
     };
     snprintf(profile->interval, sizeof profile->interval, "%ums", 2 + (unsigned)sim_below(12));

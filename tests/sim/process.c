@@ -152,7 +152,8 @@ static void die(struct proc *proc, int status)
              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     proc->state = PROC_ZOMBIE;
     proc->exit_status = status;
-    proc->reapable_ns = sim.now_ns + (int64_t)sim_below(sim_one_in(8) ? 3000000 : 60000);
+    static const uint64_t teardown_ns[] = {200, 2000, 60000, 60000, 3000000}; /* its memory is given back first */
+    proc->reapable_ns = sim.now_ns + (int64_t)sim_below(teardown_ns[sim_below(5)]);
     drop_stack(proc);
     kernel_died(proc);
     disk_died(proc->pid);

@@ -70,6 +70,7 @@ struct profile {
     bool no_chain;
     unsigned cpus;
     const char *takeover;
+    const char *rollback_memory;
     char interval[24];
     uint64_t retained;
     int64_t burst;         /* accesses to memory between two switches, about */
@@ -81,6 +82,7 @@ struct profile {
     bool disk_errors;
     bool slow_disk;
     bool fork_errors;
+    bool no_children_file; /* a kernel that does not list a process's children */
     int64_t fault_gap_ns;
 };
 
