@@ -489,6 +489,7 @@ static _Noreturn void finish(struct task *task)
     if (code < 0)
         task_fail_with_code(task, code);
     task_close_operators(task);
+    got_on(task); /* here at the latest: it may have taken over behind its last batch */
     set_phase(task, TASK_FINISHED);
     leave(task, 0);
 }

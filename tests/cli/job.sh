@@ -88,8 +88,12 @@ wait_until status_is running
 try 0 kill nexmark_bids --role=launcher --signal=CONT
 shows "^sent SIGCONT to launcher \(pid $job_pid\)"
 wait_until "$weir" kill nexmark_bids highest/0 --role=snapshot
+recoveries() { "$weir" events nexmark_bids --event=recovery_finished | wc -l; }
+more_recoveries() { [ "$(recoveries)" -gt "$recoveries_before" ]; }
+recoveries_before=$(recoveries)
 try 0 kill nexmark_bids project --signal=7
 shows '^sent SIGBUS to [a-z]+/0'
+wait_until more_recoveries
 wait_until status_is running
 
 # A kill point, armed while the job runs: of builds that have them.

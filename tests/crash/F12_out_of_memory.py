@@ -54,7 +54,7 @@ class Cgroup:
             except OSError:
                 return False
             return True
-        wait_until(gone, "the cgroup is empty", 10)
+        wait_until(gone, "the cgroup is empty")
 
 
 def read_kills(path):

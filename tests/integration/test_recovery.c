@@ -212,6 +212,16 @@ Test(recovery, a_takeover_is_no_restart)
     cr_assert_eq(event_count(&s, "recovery_started"), 0);
 }
 
+Test(recovery, a_takeover_behind_the_last_checkpoint_is_told_as_well)
+{
+    s.kill_list = strdup("p4:1@write");
+    cr_assert_eq(run_job(&s, "--set count=100 --no-chain --checkpoint-interval off"), 0, "%s", s.err);
+    cr_assert_eq(event_count(&s, "takeover"), 1);
+    cr_assert_eq(event_count(&s, "process_died"), 1);
+    cr_assert_eq(event_count(&s, "job_finished"), 1);
+    cr_assert_eq(output_count(s.output), 100);
+}
+
 Test(recovery, a_sink_without_resume_sends_the_job_back)
 {
     struct process *job = start_job(&s, "--set shape=slow --set count=0 --ring-size 64KiB --checkpoint-interval 10ms");
