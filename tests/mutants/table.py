@@ -510,7 +510,7 @@ SINKS = [
         "what a dead process printed is printed again", "test_stdout_sink:stdout_sink/printing_goes_on_*"),
     bug("sink.abort_keeps_staged_files", "connectors/io/staging.c",
         "if (is_to_go(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)",
-        "if (is_own_staged(s, name) && faccessat(s->directory_fd, name, F_OK, 0) != 0 && errno != ENOENT)",
+        "if (is_to_go(s, name) && faccessat(s->directory_fd, name, F_OK, 0) != 0 && errno != ENOENT)",
         "what came after the checkpoint stays, for ever", "test_file_sink:file_sink/a_restart_throws_away_*"),
     bug("sink.takeover_without_truncation", "connectors/io/staging.c",
         "if (ftruncate(s->fd, (off_t)file_bytes) != 0 || lseek", "if (lseek",
