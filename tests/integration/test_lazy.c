@@ -169,9 +169,9 @@ Test(lazy, the_restored_checkpoint_is_kept_as_long_as_it_is_read)
 {
     make_state();
     size_t before = event_count(&s, "checkpoint_completed");
-    set_kills("v2:1:delay=500@count,l1:200:delay=60000@count");
+    set_kills("v2:1:delay=500@count,l1:250:delay=60000@count");
     struct process *job = start_job(&s, "--set shape=keyed --set keys=100000 --checkpoint-interval 20ms --checkpoints-retained 1 "
-                                    "--set count=100010 --set hold=1");
+                                    "--set count=100001 --set hold=1");
     await_events(&s, "checkpoint_completed", before + 1);
     for (unsigned i = 0; i < 2; i++) /* the coordinator answers between two turns: it has deleted what it wants to */
         json_decref(job_status(&s));
