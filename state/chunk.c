@@ -339,7 +339,8 @@ bool chunk_region_populate(const struct chunk_region *region, uint64_t *done_byt
 {
     const struct chunk_header *header = region->header;
     uint64_t table_bytes = (uint64_t)header->logical_backed * sizeof(uint32_t);
-    uint64_t pool_bytes = (uint64_t)header->physical_backed << CHUNK_SHIFT;
+    uint32_t backed = header->image_chunks != 0 ? header->image_backed : header->physical_backed; /* what is not loaded may have no memory */
+    uint64_t pool_bytes = (uint64_t)backed << CHUNK_SHIFT;
     uint64_t end = u64_min(*done_bytes + POPULATE_STEP_BYTES, pool_bytes) & ~(PAGE_BYTES - 1);
     if (end <= *done_bytes)
         return false;
