@@ -497,6 +497,23 @@ COORDINATOR = [
         "        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) > 1)\n            return "
         "false;\n",
         "sinks show output of a checkpoint that proves damaged", "crash.damaged:"),
+    bug("coordinator.tells_of_the_restored_before_it_is_read", "engine/coordinator_recovery.c",
+        "restored != 0 && page_in_is_going_on(c->job) ? restored - 1 : restored", "restored",
+        "sinks show output of a checkpoint that is read lazily and proves damaged", "integration_test_lazy:lazy/nothing_of_a_damaged_*"),
+    bug("coordinator.deletes_what_is_read_lazily", "engine/coordinator_checkpoint.c",
+        "if (running && page_in_is_going_on(c->job))", "if (running && page_in_is_going_on(c->job) && c->now_ns < 0)",
+        "whoever takes over finds no file", "integration_test_lazy:lazy/the_restored_checkpoint_is_kept_*"),
+    bug("lazy.marked_before_it_is_there", "state/chunk.c",
+        "    memcpy(chunk_physical(region, entry), bytes, CHUNK_BYTES);\n    KILL_POINT(l1);\n",
+        "    region->table[logical] = entry & ~CHUNK_ON_DISK;\n    KILL_POINT(l1);\n    memcpy(chunk_physical(region, entry), bytes, "
+        "CHUNK_BYTES);\n",
+        "a kill leaves a chunk without its bytes", "test_chunk_load:chunk_load/behind_every_instruction_*"),
+    bug("lazy.cut_not_told", "state/chunk.c",
+        "        if (*frozen == entry)\n", "        if (*frozen == entry && entry == 0)\n",
+        "a cut has on disk what is not there any more", "test_chunk_load:chunk_load/a_cut_says_*"),
+    bug("lazy.write_without_loading", "state/chunk.c",
+        "    if ((entry & CHUNK_ON_DISK) != 0)\n        entry = chunk_need(region, logical);\n    if (!cut_needs",
+        "    if (!cut_needs", "a first write goes to bytes that are not there", "test_chunk_load:chunk_load/what_is_read_or_written_*"),
 ]
 
 SINKS = [
