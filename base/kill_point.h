@@ -76,7 +76,9 @@
     X(v2, "recovery: half of the state loaded")                                                                        \
     X(v3, "recovery: rings reset")                                                                                     \
     X(v4, "recovery: half of the sink reconciliation done")                                                            \
-    X(v5, "recovery: ready, first record not read")
+    X(v5, "recovery: ready, first record not read")                                                                    \
+    X(l1, "lazy restore: a chunk read, not marked as loaded")                                                          \
+    X(l2, "lazy restore: a chunk loaded")
 
 enum kill_point {
 #define KILL_POINT_ENUM(name, where) KILL_##name,

@@ -250,18 +250,20 @@ def spread(name, values, unit, command, note, bar=None, p99_bar=None):
 
 
 def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
-    """way: in_place, by the standby; cold, in place by a process that is forked then; rollback, disk: the whole job goes back to the last
-    checkpoint, in memory or on disk."""
-    takeover, memory = {"in_place": ("on", "0"), "cold": ("cold", "0"), "rollback": ("off", "16GiB"), "disk": ("off", "0")}[way]
+    """way: in_place, by the standby; cold, in place by a process that is forked then; rollback, disk.lazy, disk.eager: the whole job goes
+    back to the last checkpoint, in memory or on disk."""
+    takeover, memory = {"in_place": ("on", "0"), "cold": ("cold", "0"), "rollback": ("off", "16GiB")}.get(way, ("off", "0"))
     options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB",
                f"--rollback-memory={memory}"]
+    if way.startswith("disk."):
+        options.append(f"--restore-mode={way[5:]}")
     job, probe = updates_job(context, keys_of(mib), options)
     random.seed(42)
     times, stalls = [], []
     with job:
         job.wait_until(lambda: probe.records() >= keys_of(mib), "filling the state")
         for i in range(kills):
-            if way in ("disk", "rollback"):
+            if way == "rollback" or way.startswith("disk."):
                 completed = job.status()["checkpoints"]["completed"]
                 job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed, "a checkpoint", 60)
             time.sleep(random.uniform(0.1, 0.5))
@@ -393,8 +395,10 @@ FIGURES = {
     "recovery.cold.64mib": (lambda c: recovery(c, "cold", 64), "the same without standbys, 64 MiB"),
     "recovery.rollback.64mib": (lambda c: recovery(c, "rollback", 64, kills=20), "the whole job back to its last checkpoint in memory, 64 MiB"),
     "recovery.rollback.1gib": (lambda c: recovery(c, "rollback", 1024, kills=20), "the same, 1 GiB"),
-    "recovery.disk.64mib": (lambda c: recovery(c, "disk", 64, kills=20), "the same without takeover: back to the checkpoint, 64 MiB"),
-    "recovery.disk.1gib": (lambda c: recovery(c, "disk", 1024, kills=10), "the same, 1 GiB"),
+    "recovery.disk.lazy.64mib": (lambda c: recovery(c, "disk.lazy", 64, kills=20), "the same without takeover: back to the checkpoint, which is read lazily, 64 MiB"),
+    "recovery.disk.lazy.1gib": (lambda c: recovery(c, "disk.lazy", 1024, kills=10), "the same, 1 GiB"),
+    "recovery.disk.eager.64mib": (lambda c: recovery(c, "disk.eager", 64, kills=20), "all of it read before the first record, 64 MiB"),
+    "recovery.disk.eager.1gib": (lambda c: recovery(c, "disk.eager", 1024, kills=10), "the same, 1 GiB"),
     "recovery.gaps.1s": (lambda c: gaps(c, 1_000_000, 1.0, "1s"), "the longest times without output, a random task killed every second"),
     "recovery.gaps.100ms": (lambda c: gaps(c, 1_000_000, 0.1, "100ms"), "the same, every 100 ms"),
     "recovery.gaps.10ms": (lambda c: gaps(c, 1_000_000, 0.01, "10ms"), "the same, every 10 ms"),

@@ -48,7 +48,7 @@ int barrier_arrived(struct task *task, struct task_input *in, uint64_t checkpoin
     return barrier_take(task, checkpoint_id, stop);
 }
 
-static int add_pending(struct task *task, struct weir_ctx *ctx, uint64_t checkpoint_id, const void *bytes, size_t size_bytes)
+int barrier_add_pending(struct task *task, struct weir_ctx *ctx, uint64_t checkpoint_id, const void *bytes, size_t size_bytes)
 {
     struct pending_list *list = task->pending;
     if (list->count == PENDING_COMMITTABLES_MAX)
@@ -74,7 +74,7 @@ static int prepare_sinks(struct task *task, uint64_t checkpoint_id)
         if (code >= 0 && size_bytes > sizeof committable)
             code = error_set(&ctx->error, WEIR_ELIMIT, "prepare gave %zu bytes; at most %zu", size_bytes, sizeof committable);
         if (code >= 0 && size_bytes > 0)
-            code = add_pending(task, ctx, checkpoint_id, committable, size_bytes);
+            code = barrier_add_pending(task, ctx, checkpoint_id, committable, size_bytes);
         if (code < 0)
             return code;
         KILL_POINT(p2);
@@ -171,6 +171,7 @@ static void fork_snapshot(struct task *task, uint64_t checkpoint_id, uint32_t at
         job_wake(task->job->coordinator_fd);
         return;
     }
+    page_in_hold(task);
     if (task->cut_live && chunk_cut_live(&task->region)->number != checkpoint_id)
         settle_cut(task, false); /* nobody has said what became of its checkpoint: another one has begun */
     if (task->has_state && !task->cut_live) { /* live already: by the process that died before it forked */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/kill_point.h"
 #include "engine/coordinator.h"
+#include "engine/page_in.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -231,6 +232,9 @@ static int write_manifest(struct coordinator *c, uint64_t *ret_bytes, struct wei
 static void retain(struct coordinator *c)
 {
     struct weir_error err = {0};
+    bool running = atomic_load_explicit(&c->shared->run_state, memory_order_acquire) == RUN_RUNNING;
+    if (running && page_in_is_going_on(c->job)) /* tasks, and whoever takes them over, read the restored one still */
+        return;
     if (c->state->completed_count == 0) /* the one that the user chose to begin with may be older than those that are kept */
         return;
     if (checkpoint_retain(&c->job->dir, (uint32_t)c->job->options->checkpoints_retained, c->state->next_id, NULL, &err) != WEIR_OK)

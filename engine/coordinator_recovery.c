@@ -13,6 +13,7 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "engine/coordinator.h"
+#include "engine/page_in.h"
 #include "engine/takeover.h"
 
 #include <signal.h>
@@ -141,7 +142,8 @@ static void skip_damaged(struct coordinator *c, const struct task_shared *task)
     log_line(LOG_WARNING, "checkpoint %llu is damaged and is skipped: %s", (unsigned long long)id, task->failure.text);
     event_log_append(&c->job->events, EVENT_CHECKPOINT_SKIPPED_DAMAGED,
                      json_pack("{s:I, s:s}", "checkpoint", (json_int_t)id, "reason", task->failure.text));
-    c->state->restore_below_id = id;
+    if (c->state->last_completed_id <= id) /* else a newer one, for which all of this one was verified, is complete */
+        c->state->restore_below_id = id;
 }
 
 /* What a task was rolled back to had been written over before. From memory nothing is taken any more that is as old; the checkpoint on
@@ -331,7 +333,9 @@ static void start_running(struct coordinator *c)
     uint64_t restored = atomic_load(&c->shared->restore_checkpoint);
     if (restored > state->last_completed_id)
         state->last_completed_id = restored;
-    atomic_store_explicit(&c->shared->checkpoint_committed, restored, memory_order_relaxed);
+    /* Of one that is read lazily it is not known yet whether it is whole: see tell_restored(). */
+    uint64_t committed = restored != 0 && page_in_is_going_on(c->job) ? restored - 1 : restored;
+    atomic_store_explicit(&c->shared->checkpoint_committed, committed, memory_order_relaxed);
     state->started_ns = now_ns; /* the next periodic checkpoint is due an interval from now */
     atomic_store_explicit(&c->shared->run_state, RUN_RUNNING, memory_order_release);
     state->recovery_state = RECOVERY_NONE; /* last: a successor that finds STARTING does all of this again */
@@ -349,6 +353,17 @@ static void start_running(struct coordinator *c)
                                (json_int_t)restored, "path", path, "duration_ns", (json_int_t)state->last_recovery_ns));
 }
 
+/* The sinks may commit what was prepared for the restored checkpoint, once all tasks have found it whole. */
+static void tell_restored(struct coordinator *c)
+{
+    uint64_t restored = atomic_load(&c->shared->restore_checkpoint);
+    if (atomic_load_explicit(&c->shared->run_state, memory_order_acquire) != RUN_RUNNING || page_in_is_going_on(c->job) ||
+        atomic_load_explicit(&c->shared->checkpoint_committed, memory_order_relaxed) >= restored)
+        return;
+    atomic_store_explicit(&c->shared->checkpoint_committed, restored, memory_order_release);
+    job_ring_all_tasks(c->job);
+}
+
 static void note_finished(struct coordinator *c)
 {
     if (atomic_load_explicit(&c->shared->run_state, memory_order_acquire) == RUN_FINISHING && all_tasks_in_phase(c, TASK_FINISHED))
@@ -363,8 +378,10 @@ int64_t recovery_tick(struct coordinator *c)
     case RECOVERY_NONE:
         if (!launcher_busy)
             note_deaths(c);
-        if (state->recovery_state == RECOVERY_NONE)
+        if (state->recovery_state == RECOVERY_NONE) {
+            tell_restored(c);
             note_finished(c);
+        }
         return state->recovery_state == RECOVERY_DELAYED ? c->now_ns : INT64_MAX;
     case RECOVERY_DELAYED:
         if (c->now_ns < state->recovery_due_ns && state->stop_requested == STOP_NONE)

@@ -33,6 +33,7 @@
     X(CHECKPOINT_ABORTED, "checkpoint_aborted", "given up and cleaned up: checkpoint, reason, failures")               \
     X(CHECKPOINT_SKIPPED_DAMAGED, "checkpoint_skipped_damaged", "not restored from: checkpoint, file, offset, reason") \
     X(MEMORY_DAMAGED, "memory_damaged", "frozen chunks that a task was rolled back to are not what they were: checkpoint, task, reason") \
+    X(RESTORE_LOADED, "restore_loaded", "all state of a task is in memory: task, checkpoint, mode, bytes, duration_ns, needed, records_before") \
     X(PROCESS_DIED, "process_died", "a process ended before its time: role, task, pid, signal or exit")                \
     X(TASK_HUNG, "task_hung", "no heartbeat for too long, killed: task, pid, silent_ms")                               \
     X(TAKEOVER, "takeover", "a killed task goes on in another process, in place: task, old_pid, pid, by, duration_ns, undone_bytes, attempt") \

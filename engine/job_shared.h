@@ -78,6 +78,14 @@ struct in_progress {
     _Atomic uint64_t pos;   /* position of the first frame in the ring */
 };
 
+/* Of a task that was restored lazily: page_in.h. T writes; L clears checkpoint_id before it forks the task. */
+struct page_in_shared {
+    _Atomic uint64_t checkpoint_id; /* of which some chunks are on disk still; 0: none are. C reads */
+    uint64_t bytes;                 /* of all chunks of it */
+    uint64_t records_in;            /* that it had processed then */
+    int64_t begun_ns;
+};
+
 #define USER_COUNTERS_MAX 8
 struct user_counter {
     char name[WEIR_NAME_BYTES_MAX + 1];
@@ -109,7 +117,9 @@ struct user_counter {
     X(rollback_given_up, "times that these were given up: --rollback-memory, or the limit of the state")               \
     X(timers_fired, "timers fired")                                                                                    \
     X(poison_diverted, "records diverted to the dead-letter file")                                                     \
-    X(restore_ns, "time to restore and open, at this process's start")
+    X(restore_ns, "time to restore and open, at this process's start")                                                \
+    X(restore_left, "bytes of the restored checkpoint that are still on disk")                                         \
+    X(restore_needed, "times that a part of it was read because it was needed")
 
 struct task_counters {
 #define TASK_COUNTER_FIELD(name, help) _Atomic uint64_t name;
@@ -158,6 +168,7 @@ struct task_shared {
     pthread_mutex_t alive;         /* robust; held by the task, so that the kernel wakes the standby when it dies. L makes it */
     struct snapshot_slot snapshot;
     int32_t exit_pid;       /* L, before DEAD, and before a takeover: who it was */
+    struct page_in_shared page_in;
     struct cut_record cut;
     struct cut_record kept_cut; /* T: `cut` of the last complete checkpoint, while a newer one is written down there */
     _Atomic uint32_t departing; /* L: its old processes that are not gone yet: departing.h */

@@ -166,16 +166,21 @@ static int open_source(struct weir_ctx *ctx, const struct manifest_task *restore
     return source->open(ctx, position != NULL ? position->bytes : NULL, position != NULL ? position->size_bytes : 0);
 }
 
-/* After a crash: what was prepared for the restored checkpoint becomes visible, everything after it goes. */
+/* After a crash: what was prepared for the restored checkpoint becomes visible, everything after it goes. Where the checkpoint is read
+ * lazily, the first part waits until all of it has proved whole: the coordinator says so as of any that completed. */
 static int reconcile_sink(struct weir_ctx *ctx, const struct manifest_task *restored)
 {
     const struct weir_sink *sink = ctx->node->sink;
+    bool late = page_in_is_wanted(ctx->task->job);
     for (uint32_t i = 0; restored != NULL && i < restored->committable_count; i++) {
         const struct manifest_committable *committable = &restored->committables[i];
         if (committable->operator_index != ctx->node_index)
             continue;
-        int code = sink->commit == NULL ? WEIR_OK
-                                        : sink->commit(ctx, committable->checkpoint_id, committable->bytes, committable->size_bytes);
+        int code = WEIR_OK;
+        if (late)
+            code = barrier_add_pending(ctx->task, ctx, committable->checkpoint_id, committable->bytes, committable->size_bytes);
+        else if (sink->commit != NULL)
+            code = sink->commit(ctx, committable->checkpoint_id, committable->bytes, committable->size_bytes);
         if (code < 0)
             return code;
         KILL_POINT(v4);

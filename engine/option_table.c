@@ -17,6 +17,7 @@ static const char *const guarantee_names[] = {"exactly-once", "at-least-once", "
 static const char *const takeover_names[] = {"off", "cold", "on", NULL};
 static const char *const io_names[] = {"auto", "uring", "pwrite", NULL};
 static const char *const restart_names[] = {"none", "fixed-delay", "exponential-delay", "failure-rate", NULL};
+static const char *const restore_names[] = {"lazy", "eager", NULL};
 static const char *const poison_names[] = {"fail", "dead-letter", NULL};
 static const char *const log_names[] = {"error", "warning", "info", "debug", NULL};
 
@@ -69,7 +70,12 @@ static const struct option option_table[] = {
      .help = "How snapshots are written and read; auto is io_uring where the system allows it"},
     {.name = "restore", .type = OPTION_COUNT, .offset = AT(restore), .placeholder = "ID", .fallback = "newest", .minimum = 1,
      .maximum = INT64_MAX, .special = "newest", .special_value = 0, .group = group_checkpoints,
-     .help = "The checkpoint to start from; newest is the newest one that is complete and undamaged"},
+     .choices_of = "restore-mode",
+     .help = "The checkpoint to start from; newest is the newest one that is complete and undamaged. lazy and eager say --restore-mode"},
+    {.name = "restore-mode", .type = OPTION_CHOICE, .offset = AT(restore_mode), .placeholder = "MODE", .fallback = "lazy",
+     .choices = restore_names, .group = group_checkpoints,
+     .help = "How state is read from a checkpoint: lazy reads, verified, what records need, and the rest meanwhile; eager reads and verifies all "
+             "before the first record"},
     {.name = "from-scratch", .type = OPTION_FLAG, .offset = AT(from_scratch), .group = group_checkpoints,
      .help = "Starts from nothing although there are checkpoints; they are kept until newer ones replace them"},
 

@@ -259,6 +259,16 @@ static int check_value(const struct option *option, const char *text, struct wei
     return code;
 }
 
+/* --restore=eager stands for --restore-mode=eager. */
+static bool is_word_of_another(const struct option *option, const char *value)
+{
+    const struct option *other = option->choices_of != NULL ? option_find(option->choices_of) : NULL;
+    for (int i = 0; other != NULL && value != NULL && other->choices[i] != NULL; i++)
+        if (strcmp(other->choices[i], value) == 0)
+            return true;
+    return false;
+}
+
 int job_options_set(struct job_options *options, const char *name, const char *value, enum option_source source,
                     struct weir_error *err)
 {
@@ -273,6 +283,8 @@ int job_options_set(struct job_options *options, const char *name, const char *v
     const struct option *option = option_find(name);
     if (option == NULL)
         return unknown_option(name, err);
+    if (is_word_of_another(option, value))
+        option = option_find(option->choices_of);
     if (value == NULL && option->type != OPTION_FLAG)
         return error_set(err, WEIR_EINVAL, "--%s: needs a value: --%s=%s", name, name, option->placeholder);
     const char *text = value != NULL ? value : "true";

@@ -25,6 +25,7 @@ enum option_restart {
     OPTION_RESTART_FAILURE_RATE       /* at most restart_attempts within restart_window_ns, restart_delay_ns apart */
 };
 enum option_takeover { OPTION_TAKEOVER_OFF, OPTION_TAKEOVER_COLD, OPTION_TAKEOVER_ON };
+enum option_restore_mode { OPTION_RESTORE_LAZY, OPTION_RESTORE_EAGER };
 enum option_poison { OPTION_POISON_FAIL, OPTION_POISON_DEAD_LETTER };
 enum option_log_level { OPTION_LOG_ERROR, OPTION_LOG_WARNING, OPTION_LOG_INFO, OPTION_LOG_DEBUG }; /* as enum log_level */
 
@@ -83,6 +84,7 @@ struct job_options {
     bool busy_poll;
     bool from_scratch;
     uint64_t restore; /* 0: the newest that is complete and undamaged */
+    int restore_mode; /* enum option_restore_mode */
     bool quiet;
     bool no_progress;
     int log_level; /* enum option_log_level */
@@ -117,6 +119,7 @@ struct option {
     const char *special;        /* a word that is accepted besides numbers, "off"; NULL: none */
     int64_t special_value;      /* and what it means */
     const char *const *choices; /* OPTION_CHOICE: names in the order of the enum, NULL at the end */
+    const char *choices_of;     /* the option whose choices are accepted here as well, and set it; NULL: none */
     const char *environment;    /* the variable that gives it too; NULL: none */
     const char *group;          /* heading in --help */
     const char *help;           /* one sentence, no default in it: that is added */

@@ -1,9 +1,11 @@
 /*
- * restore.c - a starting task loads its part of a checkpoint: its chunks, verified one by one, and what its manifest says. No callback
- * runs before all tasks have loaded theirs: a sink's commit must not make output of a checkpoint visible that then proves damaged.
+ * restore.c - a starting task loads its part of a checkpoint: its chunks, verified one by one, and what its manifest says. Restored eagerly,
+ * no callback runs before all tasks have loaded theirs: a sink's commit must not make output of a checkpoint visible that then
+ * proves damaged. Restored lazily, chunks are only promised here (page_in.h), and such commits wait until the last one is loaded.
  */
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/task.h"
 
 #include <string.h>
@@ -21,8 +23,8 @@ static int load_block(void *self, uint32_t id, const void *block, struct weir_er
     return chunk_restore(&loading->task->region, id, block, err);
 }
 
-static int load_file(struct task *task, const struct manifest *manifest, const struct manifest_task *part,
-                     const struct snapshot_file *file, struct weir_error *err)
+static int open_file(const struct task *task, const struct manifest *manifest, const struct manifest_task *part,
+                     const struct snapshot_file *file, struct snapshot_reader **ret_reader, struct weir_error *err)
 {
     const struct job *job = task->job;
     struct snapshot_identity identity;
@@ -31,14 +33,62 @@ static int load_file(struct task *task, const struct manifest *manifest, const s
     int code = snapshot_open(&job->dir, file, &identity, job->io_mode, &reader, err);
     if (code != WEIR_OK)
         return code;
-    if (snapshot_block_bytes(reader) != CHUNK_BYTES)
-        code = error_set(err, WEIR_EVERSION, "%s: blocks of %u bytes; this build has chunks of %u", file->name,
-                         snapshot_block_bytes(reader), CHUNK_BYTES);
+    if (snapshot_block_bytes(reader) != CHUNK_BYTES) {
+        error_set(err, WEIR_EVERSION, "%s: blocks of %u bytes; this build has chunks of %u", file->name, snapshot_block_bytes(reader),
+                  CHUNK_BYTES);
+        snapshot_close(reader);
+        return WEIR_EVERSION;
+    }
+    *ret_reader = reader;
+    return WEIR_OK;
+}
+
+static int load_file(struct task *task, const struct manifest *manifest, const struct manifest_task *part,
+                     const struct snapshot_file *file, struct weir_error *err)
+{
+    struct snapshot_reader *reader;
+    int code = open_file(task, manifest, part, file, &reader, err);
+    if (code != WEIR_OK)
+        return code;
+    if (part->file_count == 1 && page_in_is_wanted(task->job))
+        return page_in_begin(task, manifest->checkpoint_id, reader, err);
     struct loading loading = {.task = task};
+    int64_t begun_ns = clock_monotonic_ns();
+    code = snapshot_read(reader, load_block, &loading, err);
     if (code == WEIR_OK)
-        code = snapshot_read(reader, load_block, &loading, err);
+        restore_log_loaded(task, &(struct restore_loaded){.checkpoint_id = manifest->checkpoint_id,
+                                                          .mode = "eager",
+                                                          .bytes = loading.count * CHUNK_BYTES,
+                                                          .duration_ns = clock_monotonic_ns() - begun_ns});
     snapshot_close(reader);
     return code;
+}
+
+int task_open_image(struct task *task, uint64_t checkpoint_id, struct snapshot_reader **ret_reader, struct weir_error *err)
+{
+    struct manifest *manifest;
+    int code = manifest_read(&task->job->dir, checkpoint_id, &manifest, err);
+    if (code != WEIR_OK)
+        return code;
+    const struct manifest_task *part =
+        manifest_find_task(manifest, task->job->graph->nodes[task->chain->nodes[0]].name, task->plan->subtask);
+    if (part == NULL || part->file_count != 1)
+        code = error_set(err, WEIR_ECORRUPT, "its manifest has no file of task '%s' any more", task->plan->name);
+    else
+        code = open_file(task, manifest, part, &part->files[0], ret_reader, err);
+    manifest_free(manifest);
+    return code;
+}
+
+void restore_log_loaded(struct task *task, const struct restore_loaded *loaded)
+{
+    log_line(LOG_DEBUG, "checkpoint %llu: %.1f MiB of state loaded (%s) in %.1f ms", (unsigned long long)loaded->checkpoint_id,
+             (double)loaded->bytes / 1048576, loaded->mode, (double)loaded->duration_ns / 1e6);
+    event_log_append(&task->job->events, EVENT_RESTORE_LOADED,
+                     json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:I}", "task", task->plan->name, "checkpoint",
+                               (json_int_t)loaded->checkpoint_id, "mode", loaded->mode, "bytes", (json_int_t)loaded->bytes, "duration_ns",
+                               (json_int_t)loaded->duration_ns, "needed", (json_int_t)loaded->needed, "records_before",
+                               (json_int_t)loaded->records_before));
 }
 
 /* Operator indices of a manifest are its own; from here on they are those of the graph. */
@@ -78,6 +128,7 @@ static int restore_task(struct task *task, const struct manifest *manifest, cons
     if (part->file_count > 0)
         chunk_restore_finish(&task->region, false);
     task->records_in = part->records_in;
+    task->shared->page_in.records_in = part->records_in;
     task->records_out = part->records_out;
     task->ended = part->finished;
     task->barrier_id = manifest->checkpoint_id;

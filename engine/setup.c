@@ -271,6 +271,7 @@ int job_reset_tasks(struct job *job, struct weir_error *err)
         task->rolled_back = 0;
         task->memory_damaged = 0;
         atomic_store(&task->restored, 0);
+        atomic_store(&task->page_in.checkpoint_id, 0);
         task->hung = 0;
         atomic_store(&task->snapshot.claim, 0);
         int code = takeover_reset(task, err);

@@ -24,6 +24,7 @@ struct frozen_blocks {
     struct task *task;
     uint64_t checkpoint_id;
     uint32_t logical;
+    struct weir_error error; /* of a block that could not be read */
 };
 
 static int next_block(void *self, uint32_t *ret_id, const void **ret_block)
@@ -37,7 +38,7 @@ static int next_block(void *self, uint32_t *ret_id, const void **ret_block)
         return WEIR_ECANCELLED;
     *ret_id = chunk.logical;
     *ret_block = chunk.bytes;
-    return WEIR_OK;
+    return chunk.bytes != NULL ? WEIR_OK : page_in_frozen_block(blocks->task, chunk.image_index, ret_block, &blocks->error);
 }
 
 static void blocks_gathered(void *self, uint32_t id_below)
@@ -77,6 +78,8 @@ static int write_state(struct task *task, uint64_t checkpoint_id, struct weir_er
         return code;
     cut_seal_begin(&task->region);
     code = snapshot_write(&job->dir, &identity, &options, &source, &result, err);
+    if (blocks.error.code != WEIR_OK)
+        *err = blocks.error;
     if (code != WEIR_OK)
         return code;
     cut_seal(&task->region);
@@ -128,6 +131,7 @@ static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id, uint
     if (!claim_cut(&task->shared->snapshot, attempt))
         _exit(0);
     takeover_forget_marks();
+    task->region.image = NULL; /* the table is not ours to change */
     char name[sizeof task->process_name + 16];
     snprintf(name, sizeof name, "snapshot:%s", task->process_name);
     job_enter_process(task->job, name);

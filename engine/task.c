@@ -1,4 +1,5 @@
 /* task.c - the process of a task: set-up, the loop, idling, the end. */
+#include "engine/batch.h"
 #include "engine/takeover.h"
 #include "engine/task.h"
 
@@ -146,6 +147,7 @@ int task_map_memory(struct task *task, bool taken_over, struct weir_error *err)
 {
     struct job *job = task->job;
     task->region = job->memory[task->index].region;
+    page_in_attach(task);
     int code = allocate_gulp(task, err);
     if (code == WEIR_OK)
         code = attach_rings(task, err);
@@ -168,7 +170,7 @@ static int set_up(struct task *task, struct weir_error *err, bool *ret_damaged)
     struct manifest *manifest = NULL;
     const struct manifest_task *restored = NULL;
     code = task_restore(task, atomic_load(&task->job->shared->restore_checkpoint), &manifest, &restored, err);
-    *ret_damaged = code == WEIR_ECORRUPT || code == WEIR_ENOENT || code == WEIR_EVERSION;
+    *ret_damaged = restore_is_damaged(code);
     if (code == WEIR_OK)
         code = task_make_operators(task, err);
     if (code == WEIR_OK)
@@ -467,12 +469,17 @@ static void loop(struct task *task)
         show_end(task);
         if (task->output_tight) {
             task->output_tight = !task_outputs_roomy(task);
+            while (task->output_tight && !is_called(task) && page_in_step(task))
+                task->output_tight = !task_outputs_roomy(task);
             if (task->output_tight)
                 wait_for_room(task);
         } else if (result == WEIR_IDLE) {
             if (is_poisoned(task))
                 task_fail(task, &(struct weir_error){WEIR_ECORRUPT, "a ring was found damaged by its other side"}, false);
-            idle(task);
+            if (!page_in_step(task))
+                idle(task);
+        } else {
+            page_in_share(task);
         }
     }
     batch_wake_readers(task, false);
@@ -549,7 +556,8 @@ _Noreturn void task_main(struct job *job, unsigned index)
     if (set_up(task, &err, &damaged) != WEIR_OK)
         task_fail(task, &err, damaged);
     counter_set(&task->shared->counters.restore_ns, (uint64_t)(clock_monotonic_ns() - begun_ns));
-    atomic_store(&task->shared->committed_seen, atomic_load(&job->shared->restore_checkpoint));
+    /* What its sinks may commit only later is pending: see reconcile_sink(). */
+    atomic_store(&task->shared->committed_seen, atomic_load(&job->shared->restore_checkpoint) - (task->pending->count > 0));
     if (first_commit(task, &err) != WEIR_OK)
         task_fail(task, &err, false);
     KILL_POINT(v5);

@@ -7,6 +7,7 @@
 
 #include "engine/job.h"
 #include "engine/overflow.h"
+#include "engine/page_in.h"
 #include "shm/ring.h"
 #include "state/op_state.h"
 
@@ -112,6 +113,7 @@ struct task {
     void *collect_self;
 
     struct chunk_region region;
+    struct page_in page_in;
     struct commit_area *commit_area;
     struct pending_list *pending; /* in the commit area */
     struct overflow overflow;
@@ -260,6 +262,8 @@ struct barrier_payload {
 };
 int barrier_arrived(struct task *task, struct task_input *in, uint64_t checkpoint_id, bool stop);
 int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop);
+/* Adds what a sink prepared to what is committed with checkpoint_id, or a later one that completes. */
+int barrier_add_pending(struct task *task, struct weir_ctx *ctx, uint64_t checkpoint_id, const void *bytes, size_t size_bytes);
 /* The second part, behind the commit: snapshot, barrier forwarded. Repeated by a process that takes over in the middle of it. */
 int barrier_finish(struct task *task);
 /* Gives frozen chunks free again once the snapshot child is done with them. */
@@ -276,6 +280,20 @@ int snapshot_child_start(struct task *task, uint64_t checkpoint_id, uint32_t att
 /* ---- restore (restore.c) ---- */
 int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **ret_manifest,
                  const struct manifest_task **ret_restored, struct weir_error *err);
+/* The file of this task in a checkpoint, for a process that has not restored it itself. snapshot_close() it. */
+int task_open_image(struct task *task, uint64_t checkpoint_id, struct snapshot_reader **ret_reader, struct weir_error *err);
+/* Whether a failure says something about the checkpoint, and not about this process or the disk's mood. */
+static inline bool restore_is_damaged(int code) { return code == WEIR_ECORRUPT || code == WEIR_ENOENT || code == WEIR_EVERSION; }
+struct restore_loaded {
+    uint64_t checkpoint_id;
+    const char *mode;
+    uint64_t bytes;
+    int64_t duration_ns;
+    uint64_t needed;         /* times that a chunk was needed before it was there */
+    uint64_t records_before; /* processed before the last chunk was there */
+};
+/* For people and tests. */
+void restore_log_loaded(struct task *task, const struct restore_loaded *loaded);
 /* Says that this task has restored its part, and waits until all have. Where one finds its part damaged, the launcher ends the wait: it
  * kills all. */
 void task_wait_for_the_others(struct task *task);

@@ -363,6 +363,8 @@ WEIR_API void weir_wait_ms(struct weir_ctx *ctx, uint32_t wait_ms);
  * - A checkpoint that fails takes nothing back: what was prepared for it is committed with the next one that completes.
  * - After a crash: open(), then commit() again for each committable of the restored checkpoint, then abort(restored
  *   checkpoint), which must throw away everything written or prepared after it (0: everything not committed).
+ * - With commits_late: open(), then abort(restored checkpoint), which must keep what was prepared for that checkpoint and those before
+ *   it; commit() comes later, between two batches, once all of the checkpoint has been read and found whole (--restore-mode).
  * - A sink without prepare is at-least-once.
  * - A task that was killed from outside is *taken over in place*: another process undoes its open batch and goes on, and no other task
  *   goes back. Its sinks are not opened then but *resumed*: what they wrote up to the end of the last batch stays, what they
@@ -397,6 +399,9 @@ struct weir_sink {
      * again. position is NULL where the sink has none to give (position NULL). A failure sends the job back to the last checkpoint. */
     int (*resume)(struct weir_ctx *ctx, const void *position, size_t position_bytes);
     int (*warm_up)(struct weir_ctx *ctx); /* as an operator's */
+    /* Its commit() may come after abort() when a checkpoint is restored: see above. A job with a sink that has prepare and not this is
+     * restored eagerly. */
+    bool commits_late;
 };
 
 /* ------------------------------------------------------------------------------------------------- the graph ----- */

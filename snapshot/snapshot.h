@@ -93,6 +93,9 @@ typedef int (*block_fn)(void *self, uint32_t id, const void *block, struct weir_
 /* Every block, in the order of the file, each verified before it is handed over. After a failure nothing handed over
  * before is to be trusted as a whole. Kill point v2 halfway. */
 int snapshot_read(struct snapshot_reader *reader, block_fn block, void *self, struct weir_error *err);
+/* Blocks [first, first + count) of the file, each verified, into `data`: for whoever does not want all at once. By pread, through the page
+ * cache. May be called in a forked child. */
+int snapshot_read_blocks(struct snapshot_reader *reader, uint64_t first, uint64_t count, void *data, struct weir_error *err);
 void snapshot_close(struct snapshot_reader *reader); /* NULL is allowed */
 
 #endif

@@ -256,17 +256,28 @@ struct load {
     struct slot *parts[IO_DEPTH_MAX]; /* the part of number n is at n % IO_DEPTH_MAX */
 };
 
-static int load_block(struct load *load, const unsigned char *data, struct weir_error *err)
+static int verify_block(const struct snapshot_reader *r, uint64_t index, const unsigned char *data, struct index_entry *ret_entry,
+                        struct weir_error *err)
 {
-    struct snapshot_reader *r = load->reader;
     struct index_entry entry;
-    index_entry_decode(r->index + load->handed_blocks * INDEX_ENTRY_BYTES, &entry);
+    index_entry_decode(r->index + index * INDEX_ENTRY_BYTES, &entry);
     uint64_t found = block_checksum(data, r->header.block_bytes, r->binding, entry.block_id);
     if (found != entry.checksum)
         return error_set(err, WEIR_ECORRUPT,
                          "%s: byte %" PRIu64 ": block %" PRIu32 " fails its checksum: expected %016" PRIx64
                          ", found %016" PRIx64,
                          r->name, entry.offset, entry.block_id, entry.checksum, found);
+    *ret_entry = entry;
+    return WEIR_OK;
+}
+
+static int load_block(struct load *load, const unsigned char *data, struct weir_error *err)
+{
+    struct snapshot_reader *r = load->reader;
+    struct index_entry entry = {0};
+    int code = verify_block(r, load->handed_blocks, data, &entry, err);
+    if (code != WEIR_OK)
+        return code;
     load->handed_blocks++;
     if (load->handed_blocks == (r->footer.block_count + 1) / 2)
         KILL_POINT(v2);
@@ -353,5 +364,17 @@ int snapshot_read(struct snapshot_reader *reader, block_fn block, void *self, st
     if (code == WEIR_OK)
         code = load_all(&load, err);
     block_io_close(load.queue);
+    return code;
+}
+
+int snapshot_read_blocks(struct snapshot_reader *reader, uint64_t first, uint64_t count, void *data, struct weir_error *err)
+{
+    uint32_t block_bytes = reader->header.block_bytes;
+    CHECK(first <= reader->footer.block_count && count <= reader->footer.block_count - first);
+    int code = read_part(reader, data, (size_t)(count * block_bytes), SNAPSHOT_HEADER_BYTES + first * block_bytes, "blocks", err);
+    for (uint64_t i = 0; code == WEIR_OK && i < count; i++) {
+        struct index_entry entry;
+        code = verify_block(reader, first + i, (const unsigned char *)data + i * block_bytes, &entry, err);
+    }
     return code;
 }

@@ -219,6 +219,9 @@ void chunk_region_reset(struct chunk_region *region)
     struct chunk_header *header = region->header;
     mend_header(region);
     memset(region->table, 0, header->logical_backed * sizeof *region->table);
+    if (header->image_chunks != 0) /* what was not loaded got no memory; asking again for what has it costs none */
+        header->physical_backed = 1;
+    header->image_chunks = 0;
     header->marks = (struct chunk_marks){.physical_mark = 1};
     memset(header->cuts, 0, sizeof header->cuts);
     header->cutting = 0;
@@ -336,7 +339,8 @@ bool chunk_region_populate(const struct chunk_region *region, uint64_t *done_byt
 {
     const struct chunk_header *header = region->header;
     uint64_t table_bytes = (uint64_t)header->logical_backed * sizeof(uint32_t);
-    uint64_t pool_bytes = (uint64_t)header->physical_backed << CHUNK_SHIFT;
+    uint32_t backed = header->image_chunks != 0 ? header->image_backed : header->physical_backed; /* what is not loaded may have no memory */
+    uint64_t pool_bytes = (uint64_t)backed << CHUNK_SHIFT;
     uint64_t end = u64_min(*done_bytes + POPULATE_STEP_BYTES, pool_bytes) & ~(PAGE_BYTES - 1);
     if (end <= *done_bytes)
         return false;
@@ -386,6 +390,8 @@ void *chunk_first_write(struct chunk_region *region, uint32_t logical)
 {
     uint32_t entry = region->table[logical];
     CHECK((entry & CHUNK_ID_MASK) != 0 && (entry & CHUNK_UNUSED) == 0);
+    if ((entry & CHUNK_ON_DISK) != 0)
+        entry = chunk_need(region, logical);
     if (!cut_needs(region, logical)) {
         region->header->counters.copies_spared += chunk_has_cut(region);
         region->table[logical] = entry | CHUNK_WRITTEN;
@@ -434,6 +440,8 @@ void chunk_free(struct chunk_region *region, uint32_t logical)
     struct chunk_marks *marks = &region->header->marks;
     uint32_t entry = region->table[logical];
     CHECK(logical != 0 && (entry & CHUNK_ID_MASK) != 0 && (entry & CHUNK_UNUSED) == 0);
+    if ((entry & CHUNK_ON_DISK) != 0) /* so that what is on disk in a cut is so in the live table, and no undo brings it back */
+        entry = chunk_need(region, logical);
     state_before_change(region, &region->table[logical], sizeof region->table[logical]);
     region->table[logical] = CHUNK_UNUSED | marks->logical_free;
     marks->logical_free = logical;
@@ -482,7 +490,7 @@ static void forget_half_a_cut(struct chunk_region *region)
     const uint32_t *frozen = kept != NULL ? cut_table(region, kept) : NULL;
     for (uint32_t i = 0; chunk_cut_live(region) == NULL && i < header->marks.logical_mark; i++) {
         uint32_t entry = region->table[i];
-        if ((entry & CHUNK_ID_MASK) == 0 || (entry & CHUNK_UNUSED) != 0)
+        if ((entry & CHUNK_ID_MASK) == 0 || (entry & (CHUNK_UNUSED | CHUNK_ON_DISK)) != 0)
             continue;
         bool is_kept = kept != NULL && i < kept->logical_mark && (frozen[i] & ~CHUNK_WRITTEN) == (entry & ~CHUNK_WRITTEN);
         region->table[i] = is_kept ? entry & ~CHUNK_WRITTEN : entry | CHUNK_WRITTEN;
@@ -537,7 +545,8 @@ void chunk_cut(struct chunk_region *region, uint64_t number)
                               .chunk_count = header->marks.logical_count,
                               .written_count = written_count,
                               .physical_mark = header->marks.physical_mark,
-                              .keep = cut_may_be_kept(region)};
+                              /* One that has chunks on disk is not all in memory. */
+                              .keep = header->image_chunks == 0 && cut_may_be_kept(region)};
     atomic_store_explicit(&header->cut_gathered, 0, memory_order_relaxed); /* no reader exists yet */
     atomic_signal_fence(memory_order_seq_cst); /* a cut that is whole, before it is live: for whoever takes over */
     cut->live = CHUNK_CUT_NEWEST;
@@ -571,29 +580,49 @@ void chunk_cut_gathered(struct chunk_region *region, uint32_t logical)
 
 /* ------------------------------------------------------------------------------------------------ loading ------- */
 
-int chunk_restore(struct chunk_region *region, uint32_t logical, const void *bytes, struct weir_error *err)
+/* Any number may stand in an image. */
+static int check_image_id(const struct chunk_region *region, uint32_t logical, struct weir_error *err)
 {
-    struct chunk_header *header = region->header;
+    const struct chunk_header *header = region->header;
     CHECK(!chunk_has_cut(region));
-    if (logical >= CHUNK_UNUSED)
+    if (logical > CHUNK_ID_MASK)
         return error_set(err, WEIR_ECORRUPT, "state image: chunk %u is not a possible one", logical);
     if (logical >= header->chunks_max)
         return error_set(err, WEIR_ELIMIT,
                          "state image: chunk %u is beyond the limit of %llu KiB: raise --state-limit", logical,
                          (unsigned long long)(header->limit_bytes >> 10));
-    int code = reserve(region, 1, err); /* what fitted once fits again: the spare ones are not asked for */
+    return WEIR_OK;
+}
+
+static int place_image_id(struct chunk_region *region, uint32_t logical, struct weir_error *err)
+{
+    int code = back_tables(region, (uint64_t)logical + 1, err);
+    if (code == WEIR_OK && region->table[logical] != 0)
+        code = error_set(err, WEIR_ECORRUPT, "state image: chunk %u is there twice", logical);
+    return code;
+}
+
+static void count_image_id(struct chunk_region *region, uint32_t logical)
+{
+    struct chunk_marks *marks = &region->header->marks;
+    marks->logical_count++;
+    if (logical >= marks->logical_mark)
+        marks->logical_mark = logical + 1;
+}
+
+int chunk_restore(struct chunk_region *region, uint32_t logical, const void *bytes, struct weir_error *err)
+{
+    int code = check_image_id(region, logical, err);
     if (code == WEIR_OK)
-        code = back_tables(region, (uint64_t)logical + 1, err);
+        code = reserve(region, 1, err); /* what fitted once fits again: the spare ones are not asked for */
+    if (code == WEIR_OK)
+        code = place_image_id(region, logical, err);
     if (code != WEIR_OK)
         return code;
-    if (region->table[logical] != 0)
-        return error_set(err, WEIR_ECORRUPT, "state image: chunk %u is there twice", logical);
     uint32_t physical = take_physical(region);
     memcpy(chunk_physical(region, physical), bytes, CHUNK_BYTES);
     region->table[logical] = physical | CHUNK_WRITTEN;
-    header->marks.logical_count++;
-    if (logical >= header->marks.logical_mark)
-        header->marks.logical_mark = logical + 1;
+    count_image_id(region, logical);
     return WEIR_OK;
 }
 
@@ -609,6 +638,82 @@ void chunk_restore_finish(struct chunk_region *region, bool written)
             region->table[i] &= ~CHUNK_WRITTEN;
         }
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ on disk ------- */
+
+int chunk_promise(struct chunk_region *region, uint32_t logical, struct weir_error *err)
+{
+    struct chunk_header *header = region->header;
+    int code = check_image_id(region, logical, err);
+    if (code == WEIR_OK)
+        code = back_fifo(region, err);
+    if (code == WEIR_OK)
+        code = place_image_id(region, logical, err);
+    if (code != WEIR_OK)
+        return code;
+    if (header->marks.physical_mark >= header->chunks_max)
+        return limit_reached(region, err);
+    CHECK(header->marks.physical_mark == header->image_chunks + 1); /* the region was empty: block n becomes physical chunk n + 1 */
+    if (header->image_chunks == 0)
+        header->image_backed = header->physical_backed;
+    atomic_signal_fence(memory_order_seq_cst); /* whoever resets the region knows what had memory */
+    header->image_chunks++;
+    uint32_t physical = header->marks.physical_mark++;
+    if (physical >= header->physical_backed)
+        header->physical_backed = physical + 1;
+    region->table[logical] = physical | CHUNK_ON_DISK;
+    count_image_id(region, logical);
+    return WEIR_OK;
+}
+
+bool chunk_next_on_disk(const struct chunk_region *region, uint32_t *logical)
+{
+    uint32_t end = region->header->marks.logical_mark;
+    while (*logical < end && !chunk_is_on_disk(region, *logical))
+        ++*logical;
+    return *logical < end;
+}
+
+int chunk_load_reserve(struct chunk_region *region, uint32_t first, uint32_t count, struct weir_error *err)
+{
+    const struct chunk_header *header = region->header;
+    CHECK((uint64_t)first + count <= header->image_chunks);
+    if ((uint64_t)first + count < header->image_backed)
+        return WEIR_OK;
+    return back_bytes(region, header->pool_offset + (((uint64_t)first + 1) << CHUNK_SHIFT), (uint64_t)count << CHUNK_SHIFT, err);
+}
+
+/* In every cut that has it, then in the live table: what a cut has on disk is on disk there as well. Repeated after a death in the
+ * middle, when the same bytes are written once more. */
+void chunk_load(struct chunk_region *region, uint32_t logical, const void *bytes)
+{
+    const struct chunk_header *header = region->header;
+    uint32_t entry = region->table[logical];
+    CHECK((entry & CHUNK_ON_DISK) != 0 && (entry & CHUNK_ID_MASK) <= header->image_chunks);
+    memcpy(chunk_physical(region, entry), bytes, CHUNK_BYTES);
+    KILL_POINT(l1);
+    for (unsigned i = 0; i < CHUNK_CUTS_MAX; i++) {
+        uint32_t *frozen = cut_table(region, &header->cuts[i]) + logical;
+        if (*frozen == entry)
+            __atomic_store_n(frozen, entry & ~CHUNK_ON_DISK, __ATOMIC_RELEASE); /* pairs with cut_next() */
+    }
+    atomic_signal_fence(memory_order_seq_cst); /* bytes before the word that they are there: for whoever takes over */
+    region->table[logical] = entry & ~CHUNK_ON_DISK;
+    KILL_POINT(l2);
+}
+
+uint32_t chunk_need(const struct chunk_region *region, uint32_t logical)
+{
+    CHECK(region->image != NULL);
+    region->image->need(region->image, logical);
+    CHECK(!chunk_is_on_disk(region, logical));
+    return region->table[logical];
+}
+
+void chunk_load_finish(struct chunk_region *region)
+{
+    region->header->image_chunks = 0;
 }
 
 void chunk_usage(const struct chunk_region *region, struct chunk_usage *ret_usage)

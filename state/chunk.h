@@ -15,6 +15,9 @@
  * retire_tail) may still be needed by a cut: release_pos is where the oldest cut began. Forebears of the idea: shadow
  * paging (Lorie 1977), HyPer's snapshots without its page faults.
  *
+ * An image may also be promised first and loaded later: then entries say CHUNK_ON_DISK until whoever has the image (struct
+ * chunk_image) has copied their bytes in. Loading is no change of state: it is not undone with a batch, and may be repeated.
+ *
  * Who may call: the task that owns the region, on its one thread, calls everything; a snapshot child (which inherits
  * handle and mapping by fork) calls only chunk_cut_next(), chunk_cut_gathered() and what cut.h says. Nothing
  * here blocks; chunk_reserve() makes a system call when the region grows. The handle is private memory and holds no
@@ -48,7 +51,8 @@
 /* A table entry: 0 where the id was never used. */
 #define CHUNK_WRITTEN (UINT32_C(1) << 31) /* written since the last cut: the live bytes belong to no cut */
 #define CHUNK_UNUSED (UINT32_C(1) << 30)  /* not allocated: the id bits are the next free logical id, 0 ends the list */
-#define CHUNK_ID_MASK (CHUNK_UNUSED - 1)
+#define CHUNK_ON_DISK (UINT32_C(1) << 29) /* allocated, never together with the other two: its bytes are still in the image */
+#define CHUNK_ID_MASK (CHUNK_ON_DISK - 1)
 
 /* What the task changes when chunks come and go; a commit record carries it whole. Positions are monotonic. */
 struct chunk_marks {
@@ -113,6 +117,8 @@ struct chunk_header {
     uint32_t keep_skip_left;
     uint64_t batch_tail;       /* retire_tail when the open batch began: what lies behind it may be undone */
     _Atomic uint64_t unverified; /* the cut that the region was rolled back to, while nobody has read its chunks since; 0: none */
+    uint32_t image_chunks;     /* physical ids 1 .. image_chunks were promised to an image that is not all loaded; 0: none were */
+    uint32_t image_backed;     /* of these, ids below it had memory before; the others get it when they are loaded */
     _Alignas(64) struct chunk_marks marks;
     _Alignas(64) struct chunk_cut cuts[CHUNK_CUTS_MAX];
     _Alignas(64) struct chunk_counters counters;
@@ -124,6 +130,12 @@ struct chunk_header {
 _Static_assert(sizeof(struct chunk_header) == 512, "chunk_header is shared");
 _Static_assert(sizeof(struct chunk_header) <= 1024, "the header fits the smallest chunk");
 
+/* What an image is to be loaded from, chunk by chunk, when it is needed. */
+struct chunk_image {
+    /* Loads the chunk (chunk_load()), and others if it likes. Returns only when that is done: where it cannot be, the process ends. */
+    void (*need)(struct chunk_image *image, uint32_t logical);
+};
+
 /* A process's view of a region. Private memory; the caller's. Copied by fork with the mapping. */
 struct chunk_region {
     uint32_t *table;             /* the live table */
@@ -133,6 +145,7 @@ struct chunk_region {
     uint32_t *fifo;
     uint64_t limit_bytes, engine_bytes; /* as it was made: the header may have been scribbled over */
     int fd;
+    struct chunk_image *image;   /* where chunks on disk come from; NULL: there may be none */
 };
 
 /* Makes a region, empty, and maps it. limit_bytes bounds the physical chunks, live and frozen ones together (the
@@ -215,9 +228,22 @@ static inline void *chunk_write(struct chunk_region *region, uint32_t logical)
     return chunk_first_write(region, logical);
 }
 
+/* Loads a chunk that is on disk. Returns its entry, as it is then. */
+uint32_t chunk_need(const struct chunk_region *region, uint32_t logical);
+
 static inline const void *chunk_read(const struct chunk_region *region, uint32_t logical)
 {
-    DCHECK((region->table[logical] & CHUNK_ID_MASK) != 0 && (region->table[logical] & CHUNK_UNUSED) == 0);
+    uint32_t entry = region->table[logical];
+    DCHECK((entry & CHUNK_ID_MASK) != 0 && (entry & CHUNK_UNUSED) == 0);
+    if (__builtin_expect((entry & CHUNK_ON_DISK) != 0, 0))
+        entry = chunk_need(region, logical);
+    return chunk_physical(region, entry);
+}
+
+/* The same of a chunk that is known not to be on disk: it was read or changed before, since the process began. Once loaded it stays so. */
+static inline const void *chunk_read_again(const struct chunk_region *region, uint32_t logical)
+{
+    DCHECK((region->table[logical] & (CHUNK_UNUSED | CHUNK_ON_DISK)) == 0 && (region->table[logical] & CHUNK_ID_MASK) != 0);
     return chunk_physical(region, region->table[logical]);
 }
 
@@ -225,6 +251,11 @@ static inline const void *chunk_read(const struct chunk_region *region, uint32_t
 static inline const void *state_read(const struct chunk_region *region, uint64_t pos)
 {
     return (const unsigned char *)chunk_read(region, state_pos_chunk(pos)) + state_pos_offset(pos);
+}
+
+static inline const void *state_read_again(const struct chunk_region *region, uint64_t pos)
+{
+    return (const unsigned char *)chunk_read_again(region, state_pos_chunk(pos)) + state_pos_offset(pos);
 }
 
 /* The bytes at a position, of which the next size_bytes (within the chunk) will be changed. A chunk must be
@@ -309,8 +340,9 @@ const struct chunk_cut *chunk_cut_live(const struct chunk_region *region);
 
 struct chunk_frozen {
     uint32_t logical;
-    bool written; /* since the previous cut (or since the region was empty or loaded) */
-    const void *bytes;
+    bool written;         /* since the previous cut (or since the region was empty or loaded) */
+    const void *bytes;    /* NULL: still on disk */
+    uint32_t image_index; /* then: the number of its block in the image */
 };
 
 /* The next allocated chunk of the newest cut at or above *logical, which is set to the id behind it. Start with 0.
@@ -328,6 +360,27 @@ int chunk_restore(struct chunk_region *region, uint32_t logical, const void *byt
 /* After the last one: the ids in between become free, and all chunks count as not written since the last cut
  * (`written` false: the image is the previous checkpoint) or as written (true). */
 void chunk_restore_finish(struct chunk_region *region, bool written);
+
+/* The same in two steps. First all ids are promised, in the order of the image's blocks, and chunk_restore_finish(false) is called: from
+ * then on the chunks may be read and changed, where region->image can load them. Fails as chunk_restore() does. */
+int chunk_promise(struct chunk_region *region, uint32_t logical, struct weir_error *err);
+static inline bool chunk_is_on_disk(const struct chunk_region *region, uint32_t logical)
+{
+    return (region->table[logical] & CHUNK_ON_DISK) != 0;
+}
+/* The number of its block in the image, for a chunk that is on disk. */
+static inline uint32_t chunk_image_index(const struct chunk_region *region, uint32_t logical)
+{
+    return (region->table[logical] & CHUNK_ID_MASK) - 1;
+}
+/* The next chunk on disk at or above *logical, which is set to its id. False: there is none. */
+bool chunk_next_on_disk(const struct chunk_region *region, uint32_t *logical);
+/* Memory for the chunks of blocks [first, first + count) of the image. WEIR_ENOMEM. */
+int chunk_load_reserve(struct chunk_region *region, uint32_t first, uint32_t count, struct weir_error *err);
+/* The bytes (CHUNK_BYTES) of a chunk on disk, for which memory was reserved. A reader of a cut may go on meanwhile. */
+void chunk_load(struct chunk_region *region, uint32_t logical, const void *bytes);
+/* None is on disk any more. */
+void chunk_load_finish(struct chunk_region *region);
 
 /* ------------------------------------------------------------------------------------------------ counters ------ */
 

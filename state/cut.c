@@ -54,9 +54,14 @@ bool cut_next(const struct chunk_region *region, const struct chunk_cut *cut, ui
 {
     const uint32_t *frozen = cut_table(region, cut);
     for (uint32_t i = *logical; i < cut->logical_mark; i++) {
-        if ((frozen[i] & CHUNK_UNUSED) != 0 || (frozen[i] & CHUNK_ID_MASK) == 0)
+        uint32_t entry = __atomic_load_n(&frozen[i], __ATOMIC_ACQUIRE); /* pairs with chunk_load(): its bytes, or none of them */
+        if ((entry & CHUNK_UNUSED) != 0 || (entry & CHUNK_ID_MASK) == 0)
             continue;
-        *ret_chunk = (struct chunk_frozen){i, (frozen[i] & CHUNK_WRITTEN) != 0, chunk_physical(region, frozen[i])};
+        bool on_disk = (entry & CHUNK_ON_DISK) != 0; /* never in a kept cut */
+        *ret_chunk = (struct chunk_frozen){.logical = i,
+                                           .written = (entry & CHUNK_WRITTEN) != 0,
+                                           .bytes = on_disk ? NULL : chunk_physical(region, entry),
+                                           .image_index = on_disk ? (entry & CHUNK_ID_MASK) - 1 : 0};
         *logical = i + 1;
         return true;
     }
@@ -297,6 +302,7 @@ static int switch_to(struct chunk_region *region, struct chunk_cut *cut, unsigne
     atomic_store_explicit(&header->unverified, number, memory_order_relaxed);
     header->cuts[1 - index_of(region, cut)].live = CHUNK_CUT_NONE;
     header->cutting = 0;
+    header->image_chunks = 0;
     header->keep_skip = header->keep_skip_left = 0;
     if (logical_backed > cut->logical_mark) /* ids beyond it were never used */
         memset(&region->table[cut->logical_mark], 0, (logical_backed - cut->logical_mark) * sizeof *region->table);

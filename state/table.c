@@ -64,6 +64,7 @@ int table_open(struct table *table, struct chunk_region *region, uint64_t root_p
     table->top_depth = root->top_depth;
     memcpy(table->top, root->top, sizeof table->top);
     set_shape(table, key_bytes, row_bytes);
+    directory_load(table);
     return WEIR_OK;
 }
 
@@ -154,11 +155,18 @@ struct lookahead {
     uint32_t slots[LOOKAHEAD]; /* of the first row with the key's tag; or, where there is none, of a free one */
 };
 
+__attribute__((noinline, cold)) static void load_buckets(const struct table *table, const uint32_t *chunks, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        (void)chunk_read(table->region, chunks[i]);
+}
+
 /* Pass by pass over the group, so that the misses of each pass overlap: directory, table entry, tags, row. */
 __attribute__((always_inline)) static inline void look_ahead(const struct table *table, const uint64_t *hashes, size_t count, bool far,
                                                              struct lookahead *ret)
 {
     const uint32_t *entries[LOOKAHEAD];
+    uint32_t flags = 0;
     for (size_t i = 0; i < count; i++) {
         entries[i] = directory_entry(table, hashes[i]);
         if (far)
@@ -170,10 +178,14 @@ __attribute__((always_inline)) static inline void look_ahead(const struct table 
             __builtin_prefetch(&table->region->table[ret->chunks[i]]);
     }
     for (size_t i = 0; i < count; i++) {
-        ret->buckets[i] = chunk_read(table->region, ret->chunks[i]);
+        uint32_t entry = table->region->table[ret->chunks[i]];
+        flags |= entry;
+        ret->buckets[i] = chunk_physical(table->region, entry);
         if (far)
             __builtin_prefetch(ret->buckets[i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]));
     }
+    if (__builtin_expect((flags & CHUNK_ON_DISK) != 0, 0)) /* where they will be is known: chunk_load() does not move them */
+        load_buckets(table, ret->chunks, count);
     for (size_t i = 0; i < count; i++) {
         const unsigned char *bucket = ret->buckets[i];
         uint32_t home = bucket_home(table, hashes[i]);

@@ -38,6 +38,12 @@ void directory_create(struct table *table, uint32_t bucket)
     table->bucket_count = 1;
 }
 
+void directory_load(const struct table *table)
+{
+    for (uint32_t i = 0; table->bucket_count > 0 && i < 1u << table->top_depth; i++)
+        (void)chunk_read(table->region, ((const struct directory_top *)state_read(table->region, directory_top_pos(table, i)))->node);
+}
+
 bool directory_can_split(uint32_t depth) { return depth < DEPTH_MAX; }
 
 static uint32_t top_chunks(uint32_t top_depth)

@@ -1,6 +1,8 @@
 /*
  * table_directory.h - the directory of a table: from a position to the bucket. Only table*.c include it.
  *
+ * None of it is on disk once the table is open (directory_load()): the hot path does not look.
+ *
  * Invariant: a bucket's range of positions lies within one node's. So a bucket's split changes entries of one node
  * only.
  */
@@ -39,7 +41,7 @@ static inline uint64_t directory_top_pos(const struct table *table, uint32_t ind
 static inline struct directory_top directory_top(const struct table *table, uint32_t position)
 {
     uint32_t index = (uint32_t)((uint64_t)position >> (32 - table->top_depth));
-    return *(const struct directory_top *)state_read(table->region, directory_top_pos(table, index));
+    return *(const struct directory_top *)state_read_again(table->region, directory_top_pos(table, index));
 }
 
 static inline uint32_t directory_node_index(uint32_t position, uint32_t node_depth)
@@ -50,7 +52,7 @@ static inline uint32_t directory_node_index(uint32_t position, uint32_t node_dep
 static inline const uint32_t *directory_entry_at(const struct table *table, uint32_t position)
 {
     struct directory_top top = directory_top(table, position);
-    const uint32_t *node = chunk_read(table->region, top.node);
+    const uint32_t *node = chunk_read_again(table->region, top.node);
     return node + directory_node_index(position, top.depth);
 }
 
@@ -73,6 +75,8 @@ static inline uint32_t directory_find(const struct table *table, uint64_t hash)
     return *directory_entry(table, hash);
 }
 
+/* Sees to it that no part of the directory is on disk any more. Once, when the table is opened. */
+void directory_load(const struct table *table);
 /* The first bucket of a table without any. Takes 2 chunks. */
 void directory_create(struct table *table, uint32_t bucket);
 /* Whether there can be buckets one bit deeper than `depth`. */

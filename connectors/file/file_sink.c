@@ -254,4 +254,5 @@ const struct weir_sink weir_file_sink = {
     .close = staging_close,
     .position = staging_position,
     .resume = resume_sink,
+    .commits_late = true,
 };

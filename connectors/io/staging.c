@@ -14,6 +14,7 @@
 
 #define COMMITTABLE_MAGIC 0x31545257u /* "WRT1" */
 #define FAILED_SUFFIX ".failed"
+#define PRINTED_SUFFIX ".printed"
 
 const struct weir_state staging_states[STAGING_STATE_COUNT] = {
     {.name = "next_part", .kind = WEIR_VALUE, .scope = WEIR_PER_OPERATOR, .size_bytes = sizeof(uint64_t), .version = 1},
@@ -415,18 +416,38 @@ static const char *skip_number(const char *text)
     return text;
 }
 
-/* .<prefix>-<subtask>-<number>.g<generation>, and what belongs to it: the same with .failed or .printed behind it. */
-static bool is_own_staged(const struct staging *s, const char *name)
+/* .<prefix>-<subtask>-<number>.g<generation>, and what belongs to it: the same with .failed or .printed behind it, which is
+ * *ret_suffix. */
+static bool is_own_staged(const struct staging *s, const char *name, uint64_t *ret_number, const char **ret_suffix)
 {
     char start[STAGING_NAME_BYTES];
     int length = snprintf(start, sizeof(start), ".%s-%u-", s->prefix, s->subtask);
     if (strncmp(name, start, (size_t)length) != 0)
         return false;
+    *ret_number = strtoull(name + length, NULL, 10);
     const char *rest = skip_number(name + length);
     if (rest == NULL || rest[0] != '.' || rest[1] != 'g')
         return false;
     rest = skip_number(rest + 2);
-    return rest != NULL && (*rest == '\0' || strcmp(rest, FAILED_SUFFIX) == 0 || strcmp(rest, ".printed") == 0);
+    *ret_suffix = rest;
+    return rest != NULL && (*rest == '\0' || strcmp(rest, FAILED_SUFFIX) == 0 || strcmp(rest, PRINTED_SUFFIX) == 0);
+}
+
+/* A note of how far a file is printed, whose file is gone: printed to its end. */
+static bool is_left_over(const struct staging *s, const char *name, const char *suffix)
+{
+    char staged[STAGING_NAME_BYTES];
+    if (strcmp(suffix, PRINTED_SUFFIX) != 0)
+        return false;
+    snprintf(staged, sizeof(staged), "%.*s", (int)(suffix - name), name);
+    return faccessat(s->directory_fd, staged, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+}
+
+static bool is_to_go(const struct staging *s, const char *name)
+{
+    uint64_t number;
+    const char *suffix;
+    return is_own_staged(s, name, &number, &suffix) && (number >= s->next_number || is_left_over(s, name, suffix));
 }
 
 int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint)
@@ -446,7 +467,7 @@ int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint)
     int result = WEIR_OK;
     const char *name;
     while (result == WEIR_OK && (name = io_next_name(directory)) != NULL) {
-        if (is_own_staged(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)
+        if (is_to_go(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)
             result = io_fail_errno(ctx, errno, "cannot remove %s/%s", s->directory, name);
     }
     if (result == WEIR_OK && errno != 0)

@@ -82,7 +82,8 @@ int staging_flush(struct weir_ctx *ctx);
 int staging_prepare(struct weir_ctx *ctx, uint64_t checkpoint, void *committable, size_t *ret_size_bytes);
 int staging_persist(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
 int staging_commit(struct weir_ctx *ctx, uint64_t checkpoint, const void *committable, size_t size_bytes);
-/* Removes every staged file of this subtask; never a finished one, one of another subtask, or a file of another name. */
+/* Removes every staged file of this subtask from next_number on; never one of the restored checkpoint, which may be committed later, a
+ * finished one, one of another subtask, or a file of another name. */
 int staging_abort(struct weir_ctx *ctx, uint64_t restored_checkpoint);
 void staging_close(struct weir_ctx *ctx);
 int staging_position(struct weir_ctx *ctx, void *buffer, size_t *ret_size_bytes);

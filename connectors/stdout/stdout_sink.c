@@ -191,4 +191,5 @@ const struct weir_sink weir_stdout_sink = {
     .close = staging_close,
     .position = staging_position,
     .resume = resume_sink,
+    .commits_late = true,
 };

@@ -136,7 +136,7 @@ int host_start(struct weir_ctx *ctx, const struct host_image *image)
     if (ctx->source != NULL)
         return ctx->source->open(ctx, is_restored ? image->position : NULL, is_restored ? image->position_bytes : 0);
     int result = ctx->sink->open(ctx);
-    if (result == WEIR_OK && is_restored)
+    if (result == WEIR_OK && is_restored && !ctx->commits_late)
         result = host_commit(ctx, image);
     if (result == WEIR_OK)
         result = ctx->sink->abort(ctx, ctx->restored_checkpoint);

@@ -50,6 +50,7 @@ struct weir_ctx {
     struct host_entry entries[HOST_STATES_MAX][HOST_ENTRIES_MAX];
     size_t entry_counts[HOST_STATES_MAX];
     bool state_forbidden; /* in persist() */
+    bool commits_late;    /* host_start() leaves the commit to the test, as a lazy restore does */
     int wait_fd;          /* what the last poll asked for; -1, 0: nothing */
     uint32_t wait_ms;
     unsigned log_count;

@@ -432,6 +432,37 @@ Test(file_sink, a_restart_throws_away_what_was_written_after_the_checkpoint)
     free(complete);
 }
 
+/* Restored lazily: abort() comes before the commit, and so do the first writes and the next checkpoint. */
+Test(file_sink, a_restart_keeps_what_is_committed_only_later)
+{
+    const struct weir_file_sink_options options = text_options();
+    struct weir_ctx *ctx = opened(&options, 1, NULL);
+    write_text(ctx, "x");
+    prepare(ctx, 1);
+    cr_assert_eq(host_persist(ctx, image), 0);
+    struct host_image *restored = malloc(sizeof(*restored));
+    *restored = *image;
+    write_text(ctx, "lost");
+    host_stop(ctx);
+    ctx = host_new_sink(&weir_file_sink, &options);
+    ctx->generation = 2;
+    ctx->commits_late = true;
+    cr_assert_eq(host_start(ctx, restored), WEIR_OK, "%s", ctx->error.text);
+    expect_names("part", "");
+    expect_names(".part", ".part-0-0.g1");
+    write_text(ctx, "y");
+    prepare(ctx, 2);
+    cr_assert_eq(host_persist(ctx, image), 0);
+    cr_assert_eq(host_commit(ctx, restored), WEIR_OK, "%s", ctx->error.text);
+    expect_names("part", "part-0-0");
+    cr_assert_eq(host_commit(ctx, image), WEIR_OK, "%s", ctx->error.text);
+    expect_file("out/part-0-0", "x\n");
+    expect_file("out/part-0-1", "y\n");
+    expect_names(".part", "");
+    host_stop(ctx);
+    free(restored);
+}
+
 Test(file_sink, abort_touches_nothing_but_its_own_staged_files)
 {
     const struct weir_file_sink_options options = text_options();

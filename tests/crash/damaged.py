@@ -180,12 +180,13 @@ def say_in_log(name, said):
         raise Failure(f"the log does not say where {name} is damaged:\n{said[:1500]}")
 
 
-def make_case(damage, random, output_visible):
+def make_case(damage, random, output_visible, mode):
     def run(setting):
         with_longer_jobs(lambda count: run_one(setting, count), 16000)
 
     def run_one(setting, count):
-        with Job(setting, {"count": count, "rate": 16000, "timers": 0}, ["--checkpoints-retained=3"]) as job:
+        options = ["--checkpoints-retained=3", f"--restore-mode={mode}"]
+        with Job(setting, {"count": count, "rate": 16000, "timers": 0}, options) as job:
             run_until_killed(job, output_visible)
             before = job.check_committed()
             name = damage(job, random)
@@ -208,15 +209,16 @@ def make_case(damage, random, output_visible):
             if job.check_committed() != before:
                 raise Failure("the refused start changed the output")
             setting.count("refused, the damaged one's output was visible")
-    return f"{damage.__name__.replace('_', ' ')}, output {'visible' if output_visible else 'not visible yet'}", run
+    return f"{damage.__name__.replace('_', ' ')}, output {'visible' if output_visible else 'not visible yet'}, {mode}", run
 
 
 def make_cases(setting, random):
-    for _ in range(8 if setting.long else 2):
+    for i in range(8 if setting.long else 2):
+        mode = ["lazy", "eager"][i % 2]
         for damage in (flip_snapshot, truncate_snapshot, remove_snapshot, zero_block, swap_blocks, stale_block, flip_manifest, truncate_manifest,
                        empty_manifest, newer_format, duplicate_manifest, junk):
-            yield make_case(damage, type(random)(random.randrange(1 << 30)), False)
-        yield make_case(random.choice((flip_snapshot, truncate_manifest)), type(random)(random.randrange(1 << 30)), True)
+            yield make_case(damage, type(random)(random.randrange(1 << 30)), False, mode)
+        yield make_case(random.choice((flip_snapshot, truncate_manifest)), type(random)(random.randrange(1 << 30)), True, mode)
 
 
 if __name__ == "__main__":

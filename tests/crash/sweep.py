@@ -30,13 +30,15 @@ ROLES = {
     "p1": "sinks", "p2": "sinks", "p3": "sinks", "p4": "sinks", "p5": "sinks",
     "t1": "stateful", "t2": "processors", "t3": "tasks", "t4": "tasks", "t5": "tasks", "t6": "producers", "t7": "tasks",
     "t8": "stateful", "t9": "stateful", "u1": "tasks", "u2": "changing", "u3": "tasks", "u4": "tasks", "u5": "tasks",
-    "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks",
+    "v1": "coordinator", "v2": "stateful", "v3": "launcher", "v4": "sinks", "v5": "tasks", "l1": "stateful", "l2": "stateful",
 }
 FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t3", "t4", "t5", "t6", "t7"}
 # Reached by a process that takes over; the job runs with --takeover=on, all others with on and with off.
 IN_TAKEOVER = {"u1", "u2", "u3", "u4", "u5"}
 # Reached when the whole job goes back; the job runs with --takeover=off.
-IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5"}
+IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5", "l1", "l2"}
+# What they do depends on how state is read.
+IN_BOTH_MODES = {"v2", "v4"}
 # What makes a recovery happen, once there are checkpoints to go back to.
 FIRST_DEATH = "p5:3@sink"
 
@@ -98,7 +100,7 @@ def make_case(point, role, plan_name, options, seed, nth):
             setting.count("not reached, as listed" if listed else "missed, tried again with the 1st in a longer job")
         if not listed:
             raise Failure("the kill point was not reached")
-    return f"{row_text(point, role, nth)} {plan_name} {options[-1]}", run
+    return f"{row_text(point, role, nth)} {plan_name} {' '.join(options[-2:])}", run
 
 
 def takeovers_of(point, role, long, number):
@@ -130,8 +132,9 @@ def make_cases(setting, random):
                     if plan_name == "no-chain" and role in CHAINED["producers"] + CHAINED["consumers"] and number % 2 == 0:
                         continue
                 for takeover in takeovers_of(point, role, setting.long, number):
-                    for nth in nths:
-                        yield make_case(point, role, plan_name, options + [f"--takeover={takeover}"], random.randrange(1 << 30), nth)
+                    for nth, mode in [(nth, mode) for nth in nths for mode in (["lazy", "eager"] if point in IN_BOTH_MODES else ["lazy"])]:
+                        more = [f"--restore-mode={mode}", f"--takeover={takeover}"]
+                        yield make_case(point, role, plan_name, options + more, random.randrange(1 << 30), nth)
 
 
 if __name__ == "__main__":

@@ -496,6 +496,23 @@ COORDINATOR = [
         "        if (atomic_load_explicit(&job->shared->tasks[i].restored, memory_order_acquire) > 1)\n            return "
         "false;\n",
         "sinks show output of a checkpoint that proves damaged", "crash.damaged:"),
+    bug("coordinator.tells_of_the_restored_before_it_is_read", "engine/coordinator_recovery.c",
+        "restored != 0 && page_in_is_going_on(c->job) ? restored - 1 : restored", "restored",
+        "sinks show output of a checkpoint that is read lazily and proves damaged", "integration_test_lazy:lazy/nothing_of_a_damaged_*"),
+    bug("coordinator.deletes_what_is_read_lazily", "engine/coordinator_checkpoint.c",
+        "if (running && page_in_is_going_on(c->job))", "if (running && page_in_is_going_on(c->job) && c->now_ns < 0)",
+        "whoever takes over finds no file", "integration_test_lazy:lazy/the_restored_checkpoint_is_kept_*"),
+    bug("lazy.marked_before_it_is_there", "state/chunk.c",
+        "    memcpy(chunk_physical(region, entry), bytes, CHUNK_BYTES);\n    KILL_POINT(l1);\n",
+        "    region->table[logical] = entry & ~CHUNK_ON_DISK;\n    KILL_POINT(l1);\n    memcpy(chunk_physical(region, entry), bytes, "
+        "CHUNK_BYTES);\n",
+        "a kill leaves a chunk without its bytes", "test_chunk_load:chunk_load/behind_every_instruction_*"),
+    bug("lazy.cut_not_told", "state/chunk.c",
+        "        if (*frozen == entry)\n", "        if (*frozen == entry && entry == 0)\n",
+        "a cut has on disk what is not there any more", "test_chunk_load:chunk_load/a_cut_says_*"),
+    bug("lazy.write_without_loading", "state/chunk.c",
+        "    if ((entry & CHUNK_ON_DISK) != 0)\n        entry = chunk_need(region, logical);\n    if (!cut_needs",
+        "    if (!cut_needs", "a first write goes to bytes that are not there", "test_chunk_load:chunk_load/what_is_read_or_written_*"),
 ]
 
 SINKS = [
@@ -508,8 +525,8 @@ SINKS = [
         "",
         "what a dead process printed is printed again", "test_stdout_sink:stdout_sink/printing_goes_on_*"),
     bug("sink.abort_keeps_staged_files", "connectors/io/staging.c",
-        "if (is_own_staged(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)",
-        "if (is_own_staged(s, name) && faccessat(s->directory_fd, name, F_OK, 0) != 0 && errno != ENOENT)",
+        "if (is_to_go(s, name) && unlinkat(s->directory_fd, name, 0) != 0 && errno != ENOENT)",
+        "if (is_to_go(s, name) && faccessat(s->directory_fd, name, F_OK, 0) != 0 && errno != ENOENT)",
         "what came after the checkpoint stays, for ever", "test_file_sink:file_sink/a_restart_throws_away_*"),
     bug("sink.takeover_without_truncation", "connectors/io/staging.c",
         "if (ftruncate(s->fd, (off_t)file_bytes) != 0 || lseek", "if (lseek",

@@ -30,6 +30,75 @@ static const struct weir_state states[STATE_COUNT] = {
 /* A state of values to its place in a model row. */
 static inline int value_place(unsigned state) { return state < LIST ? (int)state : (int)(state - OP_FIXED); }
 
+struct image_chunk {
+    uint32_t logical;
+    unsigned char bytes[CHUNK_BYTES];
+};
+
+/* An image in private memory, promised to a region, which loads from it what it needs, and what lies beside. */
+struct memory_image {
+    struct chunk_image image; /* first */
+    struct chunk_region *region;
+    struct image_chunk *chunks;
+    size_t count;
+    uint64_t needed;
+};
+
+static inline void memory_image_load(struct memory_image *image, size_t first, size_t count)
+{
+    for (size_t i = first; i < first + count && i < image->count; i++) {
+        uint32_t logical = image->chunks[i].logical;
+        if (chunk_is_on_disk(image->region, logical) && chunk_image_index(image->region, logical) == i)
+            chunk_load(image->region, logical, image->chunks[i].bytes);
+    }
+}
+
+static inline void memory_image_need(struct chunk_image *self, uint32_t logical)
+{
+    struct memory_image *image = (struct memory_image *)(void *)self;
+    size_t index = chunk_image_index(image->region, logical);
+    cr_assert(index < image->count && image->chunks[index].logical == logical, "chunk %u is not block %zu", logical, index);
+    cr_assert_eq(chunk_load_reserve(image->region, (uint32_t)index, 1, NULL), WEIR_OK);
+    image->needed++;
+    memory_image_load(image, index, 1);
+}
+
+/* Promises all of it to a region that is empty. The chunks are the image's from now on. */
+static inline void memory_image_promise(struct memory_image *image, struct chunk_region *region, struct image_chunk *chunks, size_t count)
+{
+    struct weir_error err = {0};
+    *image = (struct memory_image){.image = {memory_image_need}, .region = region, .chunks = chunks, .count = count};
+    for (size_t i = 0; i < count; i++)
+        cr_assert_eq(chunk_promise(region, chunks[i].logical, &err), WEIR_OK, "%s", err.text);
+    chunk_restore_finish(region, false);
+    region->image = &image->image;
+}
+
+/* Up to `count` chunks that nobody has needed yet. */
+static inline void memory_image_go_on(struct memory_image *image, size_t count)
+{
+    uint32_t logical = 0;
+    for (; image->chunks != NULL && count > 0 && chunk_next_on_disk(image->region, &logical); count--) {
+        uint32_t index = chunk_image_index(image->region, logical);
+        cr_assert_eq(chunk_load_reserve(image->region, index, 1, NULL), WEIR_OK);
+        memory_image_load(image, index, 1);
+    }
+}
+
+/* The bytes of a chunk, wherever they are. */
+static inline const void *peek(const struct chunk_region *region, const struct memory_image *image, uint32_t logical)
+{
+    return chunk_is_on_disk(region, logical) ? image->chunks[chunk_image_index(region, logical)].bytes : chunk_read(region, logical);
+}
+
+static inline const void *peek_frozen(const struct chunk_frozen *chunk, const struct memory_image *image)
+{
+    if (chunk->bytes != NULL)
+        return chunk->bytes;
+    cr_assert(chunk->image_index < image->count && image->chunks[chunk->image_index].logical == chunk->logical);
+    return image->chunks[chunk->image_index].bytes;
+}
+
 struct run {
     uint64_t random;
     uint32_t key_bytes; /* 0: varying */
@@ -47,11 +116,7 @@ struct run {
     struct image_chunk *image;
     size_t image_count;
     uint64_t cuts;
-};
-
-struct image_chunk {
-    uint32_t logical;
-    unsigned char bytes[CHUNK_BYTES];
+    struct memory_image lazy; /* what the region was promised, where it was */
 };
 
 static inline uint64_t below(struct run *run, uint64_t bound) { return model_random(&run->random) % bound; }
@@ -445,7 +510,7 @@ static inline bool gather(struct run *run, uint64_t count)
         if (!chunk_cut_next(run->region, &run->gathered, &chunk))
             return false;
         run->image[run->image_count].logical = chunk.logical;
-        memcpy(run->image[run->image_count++].bytes, chunk.bytes, CHUNK_BYTES);
+        memcpy(run->image[run->image_count++].bytes, peek_frozen(&chunk, &run->lazy), CHUNK_BYTES);
     }
     chunk_cut_gathered(run->region, run->gathered);
     return true;
@@ -460,6 +525,26 @@ static inline void load_image(struct run *run, struct chunk_region *region, stru
         cr_assert_eq(chunk_restore(region, run->image[i].logical, run->image[i].bytes, &err), WEIR_OK, "%s", err.text);
     chunk_restore_finish(region, false);
     cr_assert_eq(op_state_open(ret_op, region, &config, &err), WEIR_OK, "%s", err.text);
+}
+
+/* The run goes on from the image of its cut, of which nothing is loaded yet. */
+static inline void go_on_lazily(struct run *run)
+{
+    struct weir_error err = {0};
+    struct op_state_config config = config_of(run);
+    struct chunk_region *loaded = malloc(sizeof *loaded);
+    cr_assert_eq(chunk_region_create(loaded, "lazy", run->limit_bytes, 0, &err), WEIR_OK, "%s", err.text);
+    op_state_close(run->op);
+    chunk_region_destroy(run->region);
+    free(run->region);
+    model_free(&run->model);
+    free(run->lazy.chunks);
+    memory_image_promise(&run->lazy, loaded, run->image, run->image_count);
+    run->image = NULL;
+    run->region = loaded;
+    cr_assert_eq(op_state_open(&run->op, loaded, &config, &err), WEIR_OK, "%s", err.text);
+    run->model = run->frozen;
+    run->frozen = (struct model){0};
 }
 
 static inline void abandon_cut(struct run *run)
@@ -479,6 +564,11 @@ static inline void finish_cut(struct run *run)
         continue;
     cr_assert_eq(run->image_count, chunk_cut_live(run->region)->chunk_count);
     chunk_cut_release(run->region);
+    if (below(run, 4) == 0) {
+        go_on_lazily(run);
+        run->cutting = false;
+        return;
+    }
     struct chunk_region *loaded = malloc(sizeof *loaded);
     struct op_state *op = NULL;
     load_image(run, loaded, &op);
@@ -488,6 +578,8 @@ static inline void finish_cut(struct run *run)
         chunk_region_destroy(run->region);
         free(run->region);
         model_free(&run->model);
+        free(run->lazy.chunks);
+        run->lazy = (struct memory_image){0};
         run->op = op;
         run->region = loaded;
         run->model = run->frozen;

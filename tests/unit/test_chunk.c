@@ -246,7 +246,7 @@ Test(chunk, an_image_with_gaps_can_be_loaded_in_any_order_and_goes_on)
     }
     cr_assert_eq(chunk_restore(&region, 4, bytes, NULL), WEIR_ECORRUPT);
     cr_assert_eq(chunk_restore(&region, UINT32_MAX, bytes, NULL), WEIR_ECORRUPT);
-    cr_assert_eq(chunk_restore(&region, 1u << 29, bytes, NULL), WEIR_ELIMIT);
+    cr_assert_eq(chunk_restore(&region, 1u << 28, bytes, NULL), WEIR_ELIMIT);
     chunk_restore_finish(&region, false);
     for (int i = 0; i < 3; i++)
         cr_assert_eq(get_byte(&region, ids[i]), ids[i] + 1);

@@ -330,3 +330,75 @@ Test(snapshot_read, kill_point_v2_is_halfway_through_the_load)
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     cr_expect_eq(*seen, 299);
 }
+
+/* ---- block by block ---- */
+
+/* The blocks of [first, first + count), each as it was written. */
+static int read_blocks(struct snapshot_reader *reader, uint32_t first, uint32_t count)
+{
+    unsigned char *data = malloc((size_t)count * 4096), expected[4096];
+    int code = snapshot_read_blocks(reader, first, count, data, &err);
+    for (uint32_t i = 0; code == WEIR_OK && i < count; i++) {
+        fixture_fill(expected, sizeof expected, snapshot_block_id(reader, first + i), 42);
+        cr_assert_eq(memcmp(data + (size_t)i * 4096, expected, 4096), 0, "block %u", first + i);
+    }
+    free(data);
+    return code;
+}
+
+Test(snapshot_read, blocks_are_read_in_any_order_and_number)
+{
+    struct snapshot_reader *reader;
+    write_file(600);
+    cr_assert_eq(snapshot_open(&dir, &written.file, &identity, IO_AUTO, &reader, &err), WEIR_OK, "%s", err.text);
+    cr_expect_eq(read_blocks(reader, 599, 1), WEIR_OK, "%s", err.text);
+    cr_expect_eq(read_blocks(reader, 0, 600), WEIR_OK, "%s", err.text);
+    cr_expect_eq(read_blocks(reader, 300, 17), WEIR_OK, "%s", err.text);
+    cr_expect_eq(read_blocks(reader, 600, 0), WEIR_OK, "%s", err.text);
+    fault.part_bytes_max = 1000;
+    fault.interrupt_every = 3;
+    fault.interrupt_errno = EINTR;
+    cr_expect_eq(read_blocks(reader, 5, 20), WEIR_OK, "short and interrupted: %s", err.text);
+    snapshot_close(reader);
+}
+
+/* A lazy restore: the file is opened, and its blocks are read one by one. The block with the flip is refused by itself. */
+Test(snapshot_read, a_flip_of_any_byte_is_detected_block_by_block)
+{
+    write_file(3);
+    size_t size_bytes;
+    unsigned char *file = fixture_slurp(path, NAME, &size_bytes);
+    int fd = openat(dir.fd, NAME, O_WRONLY);
+    for (size_t at = 0; at < size_bytes; at++) {
+        struct snapshot_reader *reader = NULL;
+        unsigned char flipped = file[at] ^ (unsigned char)(1u << (at % 8));
+        cr_assert_eq(pwrite(fd, &flipped, 1, (off_t)at), 1);
+        bool in_blocks = at >= 4096 && at < 4096 + 3 * 4096;
+        memset(&err, 0, sizeof err);
+        int code = snapshot_open(&dir, &written.file, &identity, IO_PWRITE, &reader, &err);
+        cr_assert_eq(code == WEIR_OK, in_blocks, "byte %zu: %s", at, err.text);
+        for (uint32_t i = 0; in_blocks && i < 3; i++)
+            cr_assert_eq(read_blocks(reader, i, 1), i == at / 4096 - 1 ? WEIR_ECORRUPT : WEIR_OK, "byte %zu, block %u", at, i);
+        cr_assert(strstr(err.text, "words-1") != NULL && strstr(err.text, "byte") != NULL, "%s", err.text);
+        snapshot_close(reader);
+        cr_assert_eq(pwrite(fd, &file[at], 1, (off_t)at), 1);
+    }
+    close(fd);
+    free(file);
+}
+
+Test(snapshot_read, a_block_that_cannot_be_read_or_is_cut_off_is_reported)
+{
+    struct snapshot_reader *reader;
+    write_file(600);
+    cr_assert_eq(snapshot_open(&dir, &written.file, &identity, IO_AUTO, &reader, &err), WEIR_OK, "%s", err.text);
+    io_fault_arm(&fault, 1, EIO);
+    cr_expect_eq(read_blocks(reader, 100, 16), WEIR_EIO);
+    cr_expect_not_null(strstr(err.text, "words-1"), "%s", err.text);
+    io_fault_arm(&fault, 0, 0);
+    cr_expect_eq(read_blocks(reader, 100, 16), WEIR_OK, "%s", err.text);
+    cr_assert_eq(truncate(strcat(strcpy((char[SCRATCH_PATH_BYTES + 128]){0}, path), "/" NAME), 4096 + 105 * 4096 + 7), 0);
+    cr_expect_eq(read_blocks(reader, 100, 16), WEIR_ECORRUPT);
+    cr_expect_not_null(strstr(err.text, "the file ends here"), "%s", err.text);
+    snapshot_close(reader);
+}

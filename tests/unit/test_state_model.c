@@ -1,7 +1,7 @@
 /*
  * Random operations of every kind on op_state and on a plain model, with cuts at random moments: the frozen image
  * must equal the model as it was at the cut, however the live side goes on, and what is loaded from it must be the
- * same state again. WEIR_SEED=n repeats a run; WEIR_STEPS=n makes it longer.
+ * same state again; now and then the run goes on from it, loaded at once or lazily. WEIR_SEED=n repeats a run; WEIR_STEPS=n makes it longer.
  */
 #include "unit/state_run.h"
 
@@ -24,6 +24,8 @@ static struct run run_model(uint32_t key_bytes, uint32_t key_count, uint64_t lim
             begin_cut(&run);
         else if (run.cutting && below(&run, 10) == 0 && (!gather(&run, below(&run, 20)) || below(&run, 50) == 0))
             finish_cut(&run);
+        if (below(&run, 40) == 0)
+            memory_image_go_on(&run.lazy, 1);
         if (below(&run, steps / 8) == 0)
             check_all(run.op, &run, &run.model);
     }
@@ -38,6 +40,7 @@ static struct run run_model(uint32_t key_bytes, uint32_t key_count, uint64_t lim
 
 static void end_run(struct run *run)
 {
+    free(run->lazy.chunks);
     op_state_close(run->op);
     chunk_region_destroy(run->region);
     free(run->region);
