@@ -38,6 +38,7 @@ struct launcher {
     int64_t coordinator_watched_ns;
     unsigned failures;
     struct departing departing;
+    int64_t departing_warn_ns; /* when to say that they do not go; INT64_MAX: said */
     bool ended;
 };
 
@@ -364,10 +365,20 @@ static void kill_and_part(struct launcher *launcher)
             warn_at_ns = INT64_MAX;
         }
     }
+    launcher->departing_warn_ns = clock_monotonic_ns() + 5 * NS_PER_S;
     for (unsigned i = 0; i < left.count; i++)
         if (!departing_add(launcher->job, &launcher->departing, left.children[i].pid))
             kill_and_reap(launcher, false);
     departing_free(&left);
+}
+
+static void watch_departing(struct launcher *launcher)
+{
+    if (launcher->departing.count == 0 || clock_monotonic_ns() < launcher->departing_warn_ns)
+        return;
+    launcher->departing_warn_ns = INT64_MAX;
+    log_line(LOG_WARNING, "%u killed processes do not go away (they hang in the kernel, perhaps on a disk): no checkpoint before they have gone",
+             launcher->departing.count);
 }
 
 /* ---- what the coordinator asks for ---- */
@@ -544,6 +555,7 @@ static int loop(struct launcher *launcher, struct weir_error *err)
         if (code != WEIR_OK)
             return code;
         watch_coordinator(launcher);
+        watch_departing(launcher);
         fork_standbys(launcher);
         if (clock_monotonic_ns() >= launcher->progress_due_ns)
             show_progress(launcher, false);
