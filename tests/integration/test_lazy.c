@@ -178,7 +178,7 @@ Test(lazy, the_restored_checkpoint_is_kept_as_long_as_it_is_read)
     cr_assert(!is_loaded(&s, NULL));
     cr_assert_eq(weir(&s, "kill @ count"), 0, "%s", s.err);
     await(&s, is_loaded, NULL, "all is loaded");
-    cr_assert_eq(event_count(&s, "takeover"), 1);
+    await_events(&s, "takeover", 1);
     cr_assert_eq(event_count(&s, "recovery_started"), 0);
     await_events(&s, "checkpoint_completed", before + 3);
     stop_job(&s, job);
