@@ -476,6 +476,7 @@ static void loop(struct task *task)
         } else if (result == WEIR_IDLE) {
             if (is_poisoned(task))
                 task_fail(task, &(struct weir_error){WEIR_ECORRUPT, "a ring was found damaged by its other side"}, false);
+            got_on(task);
             if (!page_in_step(task))
                 idle(task);
         } else {

@@ -37,8 +37,9 @@ FREQUENT = {"s1", "s2", "r1", "r2", "r3", "r4", "c1", "c2", "c3", "c4", "t2", "t
 IN_TAKEOVER = {"u1", "u2", "u3", "u4", "u5"}
 # Reached when the whole job goes back; the job runs with --takeover=off.
 IN_RECOVERY = {"k10", "v1", "v2", "v3", "v4", "v5", "l1", "l2"}
-# What they do depends on how state is read.
-IN_BOTH_MODES = {"v2", "v4"}
+# How state comes back: from memory, or read from disk in one of two ways. The last two points are of one of them only.
+ON_DISK = [["--rollback-memory=0", "--restore-mode=lazy"], ["--rollback-memory=0", "--restore-mode=eager"]]
+WAYS_BACK = {"v2": [[]] + ON_DISK, "v4": [[]] + ON_DISK, "l1": ON_DISK[:1], "l2": ON_DISK[:1]}
 # What makes a recovery happen, once there are checkpoints to go back to.
 FIRST_DEATH = "p5:3@sink"
 
@@ -132,9 +133,8 @@ def make_cases(setting, random):
                     if plan_name == "no-chain" and role in CHAINED["producers"] + CHAINED["consumers"] and number % 2 == 0:
                         continue
                 for takeover in takeovers_of(point, role, setting.long, number):
-                    for nth, mode in [(nth, mode) for nth in nths for mode in (["lazy", "eager"] if point in IN_BOTH_MODES else ["lazy"])]:
-                        more = [f"--restore-mode={mode}", f"--takeover={takeover}"]
-                        yield make_case(point, role, plan_name, options + more, random.randrange(1 << 30), nth)
+                    for nth, way in [(nth, way) for nth in nths for way in WAYS_BACK.get(point, [[]])]:
+                        yield make_case(point, role, plan_name, options + way + [f"--takeover={takeover}"], random.randrange(1 << 30), nth)
 
 
 if __name__ == "__main__":
