@@ -116,6 +116,7 @@ struct sim {
     int64_t next_fault_ns;
     unsigned faults_left;
     unsigned point_faults_left;
+    bool cut_due; /* the power is cut before anybody runs again */
     int64_t last_fault_ns;
     unsigned counts_of_faults[16];
     uint64_t takeovers, rollbacks, completed, aborted, runs_failed;
