@@ -89,6 +89,7 @@ static void draw_profile(struct profile *profile)
         .cpus = sim_one_in(5) ? 16 : 2,
         .takeover = takeovers[sim_below(6)],
         .rollback_memory = rollback_memories[sim_below(5)],
+        .eager = sim_one_in(4),
         .retained = 1 + sim_below(3),
         .burst = bursts[sim_below(4)],
         .faults = (unsigned)sim_below(sim_one_in(4) ? 12 : 5),

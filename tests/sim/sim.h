@@ -71,6 +71,7 @@ struct profile {
     unsigned cpus;
     const char *takeover;
     const char *rollback_memory;
+    bool eager; /* state is read before the first record */
     char interval[24];
     uint64_t retained;
     int64_t burst;         /* accesses to memory between two switches, about */
