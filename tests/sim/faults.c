@@ -195,6 +195,11 @@ static void see_to_the_command(void)
 void faults_tick(void)
 {
     see_to_the_command();
+    if (sim.cut_due) {
+        sim.cut_due = false;
+        count(CUT_POWER);
+        cut_power();
+    }
     if (sim.now_ns < sim.next_fault_ns)
         return;
     if (sim.faults_left > 0) {
@@ -207,7 +212,7 @@ void faults_tick(void)
     plan_next();
 }
 
-/* Kills here, or after a few more accesses to memory; sometimes another process. */
+/* Kills here, or after a few more accesses to memory, or cuts the power. */
 bool faults_at_point(const char *name)
 {
     struct proc *proc = sim.current;
@@ -220,6 +225,10 @@ bool faults_at_point(const char *name)
     uint64_t how = sim_below(8);
     if (how == 0 && (strcmp(name, "k5") == 0 || strcmp(name, "k6") == 0))
         return true;
+    if (how == 7 && sim.profile.power_cuts) {
+        sim.cut_due = true;
+        proc_yield(); /* for good */
+    }
     if (how < 3)
         proc_kill(proc, SIGKILL);
     proc->doomed_in = 1 + (int64_t)sim_below(how < 6 ? 40 : 400);

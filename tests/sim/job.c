@@ -312,6 +312,7 @@ static int set_options(struct job_options *options, struct weir_error *err)
         {"heartbeat-timeout", "100ms"},             {"ring-size", "64KiB"},          {"state-limit", "1MiB"},
         {"overflow-limit", "2MiB"},                 {"poison-attempts", "1000"},     {"key-groups", "8"},
         {"rollback-memory", profile->rollback_memory},
+        {"restore-mode", profile->eager ? "eager" : "lazy"},
     };
     job_options_init(options);
     snprintf(options->directory, sizeof options->directory, "/disk");

@@ -89,6 +89,7 @@ static void draw_profile(struct profile *profile)
         .cpus = sim_one_in(5) ? 16 : 2,
         .takeover = takeovers[sim_below(6)],
         .rollback_memory = rollback_memories[sim_below(5)],
+        .eager = sim_one_in(4),
         .retained = 1 + sim_below(3),
         .burst = bursts[sim_below(4)],
         .faults = (unsigned)sim_below(sim_one_in(4) ? 12 : 5),
@@ -124,6 +125,29 @@ bool sim_run_seed(uint64_t seed, FILE *trace_to)
     if (!sim.failed)
         judge_end();
     return !sim.failed;
+}
+
+/* The engine's code has gone astray, and took us with it: a failure like another. */
+static void astray(int signal_number)
+{
+    char text[SIM_NAME_BYTES + 128];
+    int size = snprintf(text, sizeof text, "FAILED seed %llu: signal %d in process %s; its story: sim --seed %llu --trace\n",
+                        (unsigned long long)sim.seed, signal_number, sim.current != NULL ? sim.current->name : "none",
+                        (unsigned long long)sim.seed);
+    sim.current = NULL; /* from here on it is the real kernel that answers */
+    if (size > 0 && write(STDOUT_FILENO, text, (size_t)size) < 0)
+        _exit(2);
+    _exit(1);
+}
+
+int __real_sigaction(int signal_number, const struct sigaction *action, struct sigaction *ret_old);
+
+static void catch_signals(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    struct sigaction action = {.sa_handler = astray};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        __real_sigaction(signals[i], &action, NULL);
 }
 
 /* ---- many ---- */
@@ -340,5 +364,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    catch_signals();
     return play_all(&arguments);
 }

@@ -71,6 +71,7 @@ struct profile {
     unsigned cpus;
     const char *takeover;
     const char *rollback_memory;
+    bool eager; /* state is read before the first record */
     char interval[24];
     uint64_t retained;
     int64_t burst;         /* accesses to memory between two switches, about */
@@ -116,6 +117,7 @@ struct sim {
     int64_t next_fault_ns;
     unsigned faults_left;
     unsigned point_faults_left;
+    bool cut_due; /* the power is cut before anybody runs again */
     int64_t last_fault_ns;
     unsigned counts_of_faults[16];
     uint64_t takeovers, rollbacks, completed, aborted, runs_failed;
