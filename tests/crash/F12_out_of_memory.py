@@ -20,6 +20,10 @@ class NoCgroup(Exception):
     """Why, in words."""
 
 
+class TooSlow(EndedEarly):
+    """The job has ended well, and nobody was killed by then."""
+
+
 class Cgroup:
     """Of its own, below that of this process; gone at the end."""
 
@@ -72,6 +76,8 @@ class LimitedJob(Job):
 
 
 def starved(setting, options, kill, parameters, body):
+    """Where the kernel looks for memory that it can have back for so long that even the longest job is at its end first, nobody is
+    killed, and that is said and counted: the job's output is right all the same."""
     def run(count):
         with LimitedJob(setting, {"count": count, "rate": 3000, **parameters}, options) as job:
             job.cgroup = Cgroup(f"weir-{os.path.basename(job.directory)}")
@@ -81,7 +87,13 @@ def starved(setting, options, kill, parameters, body):
                                         os.path.join(job.cgroup.path, job.cgroup.counter), str(TAKEN_MIB)], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, text=True)
                 job.start(kill)
-                body(job, hog)
+                try:
+                    body(job, hog)
+                except EndedEarly as reason:
+                    if job.process.returncode != 0:
+                        raise EndedEarly(f"{reason}, with status {job.process.returncode}") from None
+                    job.check_end()
+                    raise TooSlow(str(reason)) from None
                 if job.wait() != 0:
                     raise Failure(f"exit status {job.process.returncode}")
                 job.check_end()
@@ -94,7 +106,11 @@ def starved(setting, options, kill, parameters, body):
                     hog.wait()
                 job.kill_all()
                 job.cgroup.remove()
-    with_longer_jobs(run, 9000)
+    try:
+        with_longer_jobs(run, 9000)
+    except TooSlow as reason:
+        setting.count("not arranged: the kernel was slower than the job")
+        print(f"not arranged here: {reason}", flush=True)
 
 
 def ask(job, hog):
