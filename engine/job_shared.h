@@ -127,6 +127,8 @@ struct task_counters {
 #undef TASK_COUNTER_FIELD
 };
 
+#define PREVIOUS_MAX 4 /* so many may have been followed by standbys and not be reaped yet: a large memory takes its time */
+
 /* What the event of a takeover says. Written and told by whoever has taken over; the next one tells of a takeover that was killed too soon. */
 struct takeover_report {
     uint32_t untold;     /* 0: there is nothing to tell */
@@ -159,7 +161,7 @@ struct task_shared {
      * 0: nobody's any more, the whole job goes back. A pid of 0: the launcher is about to fork the one. */
     _Atomic uint64_t owner;
     struct takeover_report takeover; /* the last one; T */
-    _Atomic int32_t previous_pid;  /* the standby that took over: whom it followed; L reaps that one later */
+    _Atomic int32_t previous_pids[PREVIOUS_MAX]; /* the standby that took over: whom it followed; L, once it has reaped that one: 0 */
     _Atomic int32_t standby_pid;   /* L; the standby, to 0, when it becomes the task */
     _Atomic uint32_t guarded;      /* T: it holds `alive`, so a standby may wait for its end */
     _Atomic uint32_t standby_spared; /* any task: no standby, there are too few processes */

@@ -149,8 +149,7 @@ static void snapshot_child_gone(struct job *job, unsigned i, uint64_t word, int 
 /* Of a task that a standby has taken over. */
 static void previous_gone(struct job *job, unsigned i, pid_t pid, int status)
 {
-    atomic_store(&job->shared->tasks[i].previous_pid, 0);
-    if (WIFSIGNALED(status) && !takeover_signal_is_own_fault(WTERMSIG(status)))
+    if (WIFSIGNALED(status) && !takeover_signal_is_own_fault(WTERMSIG(status)) && job->shared->tasks[i].distrusted == 0)
         takeover_log_death(job, i, pid, status);
     else
         takeover_distrust(job, i, status);
@@ -176,6 +175,7 @@ static void task_gone(struct launcher *launcher, unsigned i, pid_t pid, int stat
         }
         takeover_give_up(job, i);
     } else if (is_taken) {
+        (void)takeover_was_followed(task, pid); /* it has been, this instant */
         previous_gone(job, i, pid, status);
         return;
     }
@@ -206,7 +206,7 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
             return;
         if (pid == takeover_owner(task))
             task_gone(launcher, i, pid, status);
-        else if (pid == atomic_load(&task->previous_pid))
+        else if (takeover_was_followed(task, pid))
             previous_gone(job, i, pid, status);
         else if (pid == atomic_load(&task->snapshot.child_pid) || pid == SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)))
             snapshot_child_gone(job, i, word, status);

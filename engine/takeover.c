@@ -61,7 +61,8 @@ int takeover_reset(struct task_shared *shared, struct weir_error *err)
         return error_set_errno(err, failure, "a robust mutex");
     pthread_mutexattr_destroy(&attributes);
     atomic_store(&shared->owner, 0);
-    atomic_store(&shared->previous_pid, 0);
+    for (unsigned i = 0; i < PREVIOUS_MAX; i++)
+        atomic_store(&shared->previous_pids[i], 0);
     atomic_store(&shared->standby_pid, 0);
     atomic_store(&shared->guarded, 0);
     atomic_store(&shared->standby_spared, 0);
@@ -116,7 +117,8 @@ void takeover_note_owner(struct job *job, unsigned task, pid_t pid)
 static bool died_from_outside(const struct task_shared *task)
 {
     return WIFSIGNALED(task->exit_status) && !takeover_signal_is_own_fault(WTERMSIG(task->exit_status)) && task->hung == 0 &&
-           task->fell_back == 0 && task->distrusted == 0;
+           task->fell_back == 0 && task->distrusted == 0 &&
+           atomic_load(&task->fault_signal) == 0; /* killed from outside after a fault of its own */
 }
 
 bool takeover_claim(struct job *job, unsigned task, pid_t pid, bool *ret_is_taken)
@@ -151,10 +153,10 @@ void takeover_give_up(struct job *job, unsigned task)
 void takeover_distrust(struct job *job, unsigned task, int status)
 {
     struct task_shared *shared = &job->shared->tasks[task];
-    pid_t successor = atomic_load(&shared->pid);
     log_line(LOG_WARNING, "task '%s': its process died of its own fault (status %x) and was taken over: the job goes back to the last checkpoint",
              job->plan->tasks[task].name, (unsigned)status);
-    shared->distrusted = 1;
+    shared->distrusted = 1; /* first: whoever follows the successor sees it, or is the owner by then, or follows one that is reaped after this */
+    pid_t successor = takeover_owner(shared); /* not its own note of itself, which may be still to come */
     if (successor > 0)
         kill(successor, SIGKILL);
 }
@@ -267,6 +269,26 @@ void takeover_decline(struct job *job, unsigned task)
     (void)settle(alive, pthread_mutex_lock(alive)); /* its end leaves the mutex to the next */
 }
 
+static bool note_previous(struct task_shared *shared, pid_t pid)
+{
+    for (unsigned i = 0; i < PREVIOUS_MAX; i++) {
+        int32_t none = 0;
+        if (atomic_compare_exchange_strong(&shared->previous_pids[i], &none, (int32_t)pid))
+            return true;
+    }
+    return false;
+}
+
+bool takeover_was_followed(struct task_shared *shared, pid_t pid)
+{
+    for (unsigned i = 0; i < PREVIOUS_MAX; i++) {
+        int32_t noted = (int32_t)pid;
+        if (atomic_compare_exchange_strong(&shared->previous_pids[i], &noted, 0))
+            return true;
+    }
+    return false;
+}
+
 bool takeover_wait(struct job *job, unsigned task)
 {
     struct task_shared *shared = &job->shared->tasks[task];
@@ -280,9 +302,10 @@ bool takeover_wait(struct job *job, unsigned task)
     if (atomic_load_explicit(&shared->guarded, memory_order_acquire) == 0)
         return false;
     pid_t dead = OWNER_PID(owner);
-    atomic_store(&shared->previous_pid, (int32_t)dead); /* first: the launcher may reap it as soon as it is not the owner any more */
+    if (!note_previous(shared, dead)) /* before it is followed: the launcher may reap it as soon as it is not the owner any more */
+        return false;
     if (!atomic_compare_exchange_strong(&shared->owner, &owner, next_owner(owner, getpid()))) {
-        atomic_store(&shared->previous_pid, 0);
+        (void)takeover_was_followed(shared, dead);
         return false;
     }
     note_claim(shared);

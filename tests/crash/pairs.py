@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""A second kill, and a third, while the job recovers from the first: in place, or by going back to its last checkpoint."""
+"""A second kill, and a third, while the job recovers from the first: in place, or by going back to its last checkpoint. Chosen rows, and every
+ordered pair of kill points: the short test takes a sample of them, the long one (or WEIR_TEST_PAIRS=all, or =n/of for a slice) goes through all."""
+import os
+import signal
+
+import sweep
 from crash_run import EndedEarly, Failure, Job, with_longer_jobs
 from support import run_cases
 
@@ -48,7 +53,102 @@ def make_case(row, seed, options):
     return f"{row} {' '.join(options)}", run
 
 
+# ---- every ordered pair ----
+
+PAIRS_SHORT = 24
+LOGGED = sweep.IN_TAKEOVER | {"t1"}  # there without an undo log: never
+OPEN_BATCH = ("t2", "t3", "t4")  # the taker of who dies there has something to undo
+TASK_KINDS = ("sources", "producers", "consumers", "tasks", "stateful", "sinks", "processors", "changing")
+
+
+def first_of(point, role, back_too):
+    """Rows up to the first kill of a pair. back_too: the taker is killed until the job goes back."""
+    if point in sweep.IN_TAKEOVER:
+        return [f"t4:20@{role}"] + [f"{point}:1@{role}"] * (3 if back_too else 1)
+    if point in sweep.IN_RECOVERY:
+        return [f"{point}:1@{role}"]
+    nth = 4 if point == "c4" else 100 if point in sweep.FREQUENT else 2
+    row = [f"{point}:{nth}@{role}"]
+    return row + [f"u1:1@{role}"] * 3 if point in LOGGED and back_too else row
+
+
+def second_of(first, first_role, point, role):
+    """Rows after it. Where the first does not lead to the place of the second, a task is killed that does."""
+    is_task = sweep.ROLES[first] in TASK_KINDS
+    row = [f"{point}:1@{role}"]
+    if point in sweep.IN_RECOVERY and not is_task and first not in sweep.IN_RECOVERY:
+        return ["c1:1@track"] + row
+    if point not in sweep.IN_TAKEOVER:
+        return row
+    same = is_task and role == first_role and first not in sweep.IN_RECOVERY
+    undone = first in ("u1", "u2") or first in OPEN_BATCH
+    return row if same and (point != "u2" or undone) else [f"t4:20@{role}"] + row
+
+
+def pair_rows(first, first_role, second, role, choice):
+    """Lists for WEIR_KILL, one a start of the job (the launcher's death ends the first), and --takeover."""
+    back = {first, second} & sweep.IN_RECOVERY
+    in_place = {first, second} & LOGGED
+    takeover = "on" if back and in_place else "off" if back else ["on", "cold"][choice % 2] if in_place else ["on", "cold", "off"][choice % 3]
+    rows = ["p5:2@sink"] if back else []  # so that there is something to go back to
+    if back and in_place and first in sweep.IN_RECOVERY:
+        rows += ["t4:20@track"] + ["u1:1@track"] * 3
+    rows += first_of(first, first_role, second in sweep.IN_RECOVERY)
+    following = second_of(first, first_role, second, role)
+    if first_role == "launcher":
+        # The next start restores: what is reached then needs no other death; the rest happens after it.
+        return [rows, following if second in ("v2", "v4", "v5") else ["p5:1@sink"] * (takeover == "off") + following], takeover
+    return [rows + following], takeover
+
+
+def run_pair(setting, lists, options, count, seed):
+    with Job(setting, {"count": count, "rate": 40000, "seed": seed}, options) as job:
+        wanted = sum(map(len, lists))
+        for kill in lists:
+            job.start(",".join(kill))
+            status = job.wait()
+            if status == -signal.SIGKILL:
+                job.expect_all_gone()
+        if status == -signal.SIGKILL:
+            job.start()
+            status = job.wait()
+        if status != 0:
+            raise Failure(f"exit status {status}")
+        fired = job.fired()
+        job.check_end()
+        setting.count("jobs")
+        setting.count("kills", fired)
+        setting.count("taken over", len(job.events("takeover")))
+        setting.count("gone back", len(job.events("recovery_started")))
+        if fired != wanted:
+            raise EndedEarly(f"{fired} of {wanted} kill points fired")
+    setting.count("ordered pairs")
+
+
+def make_pair(first, second, random):
+    first_role = random.choice(sweep.roles_of(first, sweep.CHAINED))
+    roles = sweep.roles_of(second, sweep.CHAINED)
+    role = first_role if first_role in roles else random.choice(roles)
+    lists, takeover = pair_rows(first, first_role, second, role, random.randrange(6))
+    seed = random.randrange(7)
+    name = f"pair {first} {second}: {'; '.join(map(','.join, lists))} --takeover={takeover}"
+    return name, lambda s: with_longer_jobs(lambda count: run_pair(s, lists, [f"--takeover={takeover}"], count, seed), 8000)
+
+
+def all_pairs(random):
+    for first in sweep.ROLES:
+        for second in sweep.ROLES:
+            yield make_pair(first, second, random)
+
+
 def make_cases(setting, random):
+    pairs = list(all_pairs(random))
+    asked = os.environ.get("WEIR_TEST_PAIRS", "all" if setting.long else "")
+    if "/" in asked:  # a slice: n/of
+        begin, step = map(int, asked.split("/"))
+        yield from pairs[begin::step]
+    else:
+        yield from pairs if asked == "all" else random.sample(pairs, PAIRS_SHORT)
     for rows, takeover in ((GOING_BACK, "off"), (IN_PLACE, "on")):
         for row in rows:
             for options in ([], ["--io=pwrite"], ["--no-chain"]) if setting.long else ([],):

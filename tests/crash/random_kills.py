@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """SIGKILLs at random times to random processes of jobs that live long: one at a time, several at once, all tasks in the same
 instant. The output is compared each time."""
+import os
 import signal
 import time
 
@@ -10,6 +11,8 @@ from support import run_cases
 KILLS_PER_JOB = 60
 LONG_JOBS = 24
 SHORT_JOBS = 5
+KILLS = int(os.environ.get("WEIR_TEST_KILLS", 0))  # so many, about
+MORE_RECORDS = int(os.environ.get("WEIR_TEST_RECORDS", 1))  # so many times as many
 
 
 def role_of(process):
@@ -62,7 +65,7 @@ def make_case(number, seed, random):
     def run(setting):
         takeover = ["on", "on", "cold", "on", "off"][number % 5]
         options = [["--no-chain"], [], ["--io=pwrite"]][number % 3] + [f"--takeover={takeover}"]
-        parameters = {"count": 24000, "seed": seed, "rate": 12000, "timers": number % 2}
+        parameters = {"count": 24000 * MORE_RECORDS, "seed": seed, "rate": 12000 * MORE_RECORDS, "timers": number % 2}
         with Job(setting, parameters, options) as job:
             job.sinks = 1 + number % 2
             job.start()
@@ -79,7 +82,7 @@ def make_case(number, seed, random):
 
 
 def make_cases(setting, random):
-    for number in range(LONG_JOBS if setting.long else SHORT_JOBS):
+    for number in range(-(-KILLS // KILLS_PER_JOB) or (LONG_JOBS if setting.long else SHORT_JOBS)):
         yield make_case(number, random.randrange(1 << 30), type(random)(random.randrange(1 << 30)))
 
 

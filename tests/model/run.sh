@@ -1,10 +1,11 @@
 #!/bin/bash
-# Checks the model of the ring with Spin: as it is, with stores that leave the processor out of order, and with one rule broken at
-# a time, which must be found each time. Usage: run.sh DIRECTORY (for what is built). Exits with 77 where there is no Spin.
+# Checks a model with Spin: as it is (the ring also with stores that leave the processor out of order), and with one rule broken at
+# a time, which must be found each time. Usage: run.sh ring|takeover DIRECTORY (for what is built). Exits with 77 where there is no Spin.
 set -euo pipefail
 export LC_ALL=C
-model=$(cd "$(dirname "$0")" && pwd)/ring.pml
-mutations=11
+kind=$1
+model=$(cd "$(dirname "$0")" && pwd)/$kind.pml
+shift
 store=
 memory_mib=1000
 [ "${WEIR_TEST_SIZE:-short}" != long ] || { store=-DCOLLAPSE; memory_mib=3500; } # states packed: slower, smaller
@@ -25,7 +26,7 @@ build() {
 
 # verify NAME MUTATION: prints states and errors; 0 where the search was complete and without error.
 verify() {
-    (cd "$1" && RING_MUTATION=$2 ./pan -m100000 -w22 >pan.log)
+    (cd "$1" && RING_MUTATION=$2 TAKEOVER_MUTATION=$2 ./pan -m100000 -w22 >pan.log)
     local states errors
     states=$(sed -n 's/^ *\([0-9]*\) states, stored.*/\1/p' "$1/pan.log")
     errors=$(sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$1/pan.log")
@@ -35,10 +36,27 @@ verify() {
 }
 
 # name, sizes
-models=("deaths -DRECORDS=3 -DDEATHS=1" "no-deaths -DRECORDS=4 -DDEATHS=0" "out-of-order -DRECORDS=3 -DDEATHS=0 -DPSO")
-[ "${WEIR_TEST_SIZE:-short}" != long ] ||
-    models+=("more-records -DRECORDS=5 -DDEATHS=1" "more-deaths -DRECORDS=3 -DDEATHS=2"
-             "out-of-order-deaths -DRECORDS=4 -DDEATHS=1 -DPSO")
+if [ "$kind" = ring ]; then
+    mutations=11
+    models=("deaths -DRECORDS=3 -DDEATHS=1" "no-deaths -DRECORDS=4 -DDEATHS=0" "out-of-order -DRECORDS=3 -DDEATHS=0 -DPSO")
+    [ "${WEIR_TEST_SIZE:-short}" != long ] ||
+        models+=("more-records -DRECORDS=5 -DDEATHS=1" "more-deaths -DRECORDS=3 -DDEATHS=2"
+                 "out-of-order-deaths -DRECORDS=4 -DDEATHS=1 -DPSO")
+else
+    mutations=9
+    models=("deaths -DDEATHS=1" "launcher-lives -DDEATHS=2 -DLAUNCHER_LIVES")
+    [ "${WEIR_TEST_SIZE:-short}" != long ] || models+=("more-deaths -DDEATHS=2")
+fi
+
+# The model in which a mutation shows.
+model_of() {
+    case $kind-$1 in
+        ring-10 | ring-11) echo no-deaths ;;     # these two lose a wake-up without any
+        takeover-9) echo launcher-lives ;; # it takes two
+        *) echo deaths ;;
+    esac
+}
+
 failed=0
 for row in "${models[@]}"; do
     read -ra words <<<"$row"
@@ -46,9 +64,7 @@ for row in "${models[@]}"; do
     verify "${words[0]}" 0 || { echo "FAILED: the model has an error: spin -t -p in $1/${words[0]}"; failed=1; }
 done
 for mutation in $(seq $mutations); do
-    name=deaths
-    [ "$mutation" -lt 10 ] || name=no-deaths # these two lose a wake-up without any
-    ! verify $name "$mutation" || { echo "FAILED: mutation $mutation is not found"; failed=1; }
+    ! verify "$(model_of "$mutation")" "$mutation" || { echo "FAILED: mutation $mutation is not found"; failed=1; }
 done
 [ $failed -ne 0 ] || { cd / && rm -rf "$1"; }
 exit $failed

@@ -615,8 +615,9 @@ TAKEOVER = [
     bug_of_edits("takeover.own_fault_taken_over", [
         ("engine/takeover.c", "!takeover_signal_is_own_fault(WTERMSIG(task->exit_status)) && task->hung == 0", "task->hung == 0"),
         ("engine/takeover.c", "atomic_load(&shared->fault_signal) != 0 || ", ""),
+        ("engine/takeover.c", " &&\n           atomic_load(&task->fault_signal) == 0; /*", "; /*"),
         ("engine/launcher.c",
-        "    if (WIFSIGNALED(status) && !takeover_signal_is_own_fault(WTERMSIG(status)))\n        takeover_log",
+        "    if (WIFSIGNALED(status) && !takeover_signal_is_own_fault(WTERMSIG(status)) && job->shared->tasks[i].distrusted == 0)\n        takeover_log",
          "    if (WIFSIGNALED(status))\n        takeover_log")],
         "memory of a process that ran wild is believed", "crash.poison:once"),
     bug_of_edits("takeover.hung_task_taken_over", [
