@@ -46,7 +46,7 @@ static unsigned task_of(const struct job *job, pid_t pid)
 {
     for (unsigned i = 0; i < job->plan->task_count; i++) {
         const struct task_shared *task = &job->shared->tasks[i];
-        if (pid == takeover_owner(task) || pid == atomic_load(&task->previous_pid) || pid == atomic_load(&task->standby_pid) ||
+        if (pid == takeover_owner(task) || takeover_is_followed(task, pid) || pid == atomic_load(&task->standby_pid) ||
             is_snapshot_of(task, pid))
             return i;
     }

@@ -257,11 +257,12 @@ static bool for_each_noted_child(struct launcher *launcher, pid_t but, void (*fn
     for (unsigned i = 0; i <= launcher->job->plan->task_count; i++) {
         struct task_shared *task = &shared->tasks[i];
         bool is_task = i < launcher->job->plan->task_count;
-        pid_t pids[] = {is_task ? atomic_load(&task->pid) : atomic_load(&shared->coordinator_pid),
-                        is_task ? atomic_load(&task->standby_pid) : 0,
-                        is_task ? atomic_load(&task->previous_pid) : 0,
-                        is_task ? atomic_load(&task->snapshot.child_pid) : 0,
-                        is_task ? SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)) : 0};
+        pid_t pids[4 + PREVIOUS_MAX] = {is_task ? atomic_load(&task->pid) : atomic_load(&shared->coordinator_pid),
+                                        is_task ? atomic_load(&task->standby_pid) : 0,
+                                        is_task ? atomic_load(&task->snapshot.child_pid) : 0,
+                                        is_task ? SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)) : 0};
+        for (unsigned j = 0; is_task && j < PREVIOUS_MAX; j++)
+            pids[4 + j] = atomic_load(&task->previous_pids[j]);
         for (unsigned j = 0; j < sizeof pids / sizeof pids[0]; j++) {
             if (pids[j] == but || !is_child(pids[j]))
                 continue;

@@ -279,6 +279,14 @@ static bool note_previous(struct task_shared *shared, pid_t pid)
     return false;
 }
 
+bool takeover_is_followed(const struct task_shared *shared, pid_t pid)
+{
+    for (unsigned i = 0; i < PREVIOUS_MAX; i++)
+        if (atomic_load(&shared->previous_pids[i]) == pid)
+            return true;
+    return false;
+}
+
 bool takeover_was_followed(struct task_shared *shared, pid_t pid)
 {
     for (unsigned i = 0; i < PREVIOUS_MAX; i++) {

@@ -42,7 +42,9 @@ bool takeover_claim(struct job *job, unsigned task, pid_t pid, bool *ret_is_take
 void takeover_log_death(struct job *job, unsigned task, pid_t pid, int status);
 /* The task is nobody's (the fork failed). */
 void takeover_give_up(struct job *job, unsigned task);
-/* Whether a standby has followed this process, which has been reaped now. True once. */
+/* Whether a standby has followed this process, which has not been reaped yet. */
+bool takeover_is_followed(const struct task_shared *shared, pid_t pid);
+/* The same of one that has been reaped now: it is forgotten. */
 bool takeover_was_followed(struct task_shared *shared, pid_t pid);
 /* A process was reaped that a standby had followed. It died of its own fault, and could not say so first: its successor is killed, and
  * the job goes back. */
