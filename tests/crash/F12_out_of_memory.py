@@ -2,6 +2,7 @@
 """F12: the job's memory cgroup is full, and the kernel chooses whom it kills: snapshot children first, then standbys, tasks, the coordinator.
 memory_hog asks for memory until one is. Needs a memory cgroup (version 1 or 2) below one's own; says so
 where it cannot be had, and ends with 77."""
+import json
 import os
 import subprocess
 import sys
@@ -125,8 +126,18 @@ def ask(job, hog):
     return int(line)
 
 
+def was_killed(job, pid, recoveries):
+    """Whether the task died of SIGKILL. False where it failed by itself, for want of memory, or went when the whole job went back: the
+    kernel had no part in either."""
+    def told():
+        return [event for event in map(json.loads, job.events("process_died")) if event["pid"] == pid]
+    job.wait_for(lambda: told() or len(job.events("recovery_started")) > recoveries, f"what {pid} died of")
+    return len(job.events("recovery_started")) == recoveries and any(event.get("signal") == 9 for event in told())
+
+
 def starve(setting, job, hog):
     """One kill or more. Whoever was killed, nobody who should have been before it lived through it. Returns the roles of the dead."""
+    recoveries = len(job.events("recovery_started"))
     before = {process.pid: role_of(process) for process in job.processes()}
     ask(job, hog)
     wait_until(lambda: len(set(before) - {process.pid for process in job.processes()}) >= 1 or job.process.poll() is not None, "one of them is gone")
@@ -135,8 +146,10 @@ def starve(setting, job, hog):
     alive = {process.pid for process in job.processes()}
     dead = [RANKS[role] for pid, role in before.items() if pid not in alive and role in RANKS]
     survivors = [RANKS[role] for pid, role in before.items() if pid in alive and role in RANKS]
-    if dead and survivors and min(survivors) < max(dead):
-        raise Failure(f"killed, by rank: {sorted(dead)}, although these lived: {sorted(survivors)}")
+    killed = [RANKS[role] for pid, role in before.items() if pid not in alive and role in RANKS
+              and (role != "task" or not survivors or min(survivors) >= RANKS["task"] or was_killed(job, pid, recoveries))]
+    if killed and survivors and min(survivors) < max(killed):
+        raise Failure(f"killed, by rank: {sorted(killed)}, although these lived: {sorted(survivors)}")
     for role, rank in RANKS.items():
         setting.count(f"dead meanwhile, {role}", dead.count(rank))
     return dead

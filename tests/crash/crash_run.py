@@ -202,7 +202,7 @@ class Job:
     def events(self, name):
         paths = glob.glob(os.path.join(self.checkpoints, "events*.jsonl"))
         return [line for path in paths for line in open(path, encoding="utf-8", errors="replace") if f'"event":"{name}"' in
-                line.replace('": "', '":"')]
+                line.replace('": "', '":"') and line.endswith("\n")]  # the last one may be half written at this moment
 
     def fired(self):
         """How many rows of WEIR_KILL took effect."""
