@@ -233,10 +233,15 @@ static void remove_older(int directory_fd, const char *name)
     closedir(directory);
 }
 
+static void published_name(const struct weir_ctx *ctx, char ret_name[static 64])
+{
+    snprintf(ret_name, 64, PUBLISHED_PREFIX "%llu", (unsigned long long)weir_generation(ctx));
+}
+
 static int find_together(struct weir_ctx *ctx, const char *path, int directory_fd, struct file_list *list)
 {
     char name[64];
-    snprintf(name, sizeof(name), PUBLISHED_PREFIX "%llu", (unsigned long long)weir_generation(ctx));
+    published_name(ctx, name);
     int result = read_published(ctx, directory_fd, name, list);
     if (result != WEIR_IDLE)
         return result;
@@ -264,6 +269,20 @@ int file_list_find(struct weir_ctx *ctx, const struct weir_file_source_options *
     result = find_together(ctx, options->path, directory_fd, ret_list);
     close(directory_fd);
     return result;
+}
+
+void file_list_remove_older(struct weir_ctx *ctx)
+{
+    char directory[IO_PATH_BYTES], name[64];
+    if (weir_subtask_count(ctx) == 1 || weir_job_directory(ctx)[0] == '\0')
+        return;
+    snprintf(directory, sizeof(directory), "%s/connectors/%s", weir_job_directory(ctx), weir_operator_name(ctx));
+    int directory_fd = io_open_directory(directory);
+    if (directory_fd < 0)
+        return; /* there is none: nothing is left */
+    published_name(ctx, name);
+    remove_older(directory_fd, name);
+    close(directory_fd);
 }
 
 void file_list_unpublish(struct weir_ctx *ctx)

@@ -36,6 +36,8 @@ int file_list_take_share(struct weir_ctx *ctx, const struct weir_file_source_opt
 /* The share as a per-operator list state, and back. */
 int file_list_store(struct weir_ctx *ctx, unsigned state, const struct file_list *list);
 int file_list_load(struct weir_ctx *ctx, unsigned state, struct file_list *ret_list);
+/* Removes what earlier starts published and left: a power cut may bring back what had been removed. In a source that has its share already. */
+void file_list_remove_older(struct weir_ctx *ctx);
 /* Removes what this start of the job published. Once a checkpoint is complete every subtask has its share. */
 void file_list_unpublish(struct weir_ctx *ctx);
 void file_list_free(struct file_list *list);

@@ -182,6 +182,8 @@ static int open_source(struct weir_ctx *ctx, const void *position, size_t positi
     bool is_fresh = position == NULL && weir_restored_checkpoint(ctx) == 0;
     if (result == WEIR_OK)
         result = is_fresh ? choose_files(ctx, self) : restore_files(ctx, self, position, position_bytes);
+    if (result == WEIR_OK && !is_fresh)
+        file_list_remove_older(ctx);
     if (result == WEIR_OK && self->options.follow)
         watch_files(self);
     if (result == WEIR_OK && self->index < self->list.count)

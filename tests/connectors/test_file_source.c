@@ -335,6 +335,30 @@ Test(file_source, subtasks_that_start_at_different_moments_agree_on_the_files)
     host_stop(ctx[1]);
 }
 
+/* What a subtask had removed, a power cut may bring back: nobody had synced the directory. */
+Test(file_source, a_source_that_has_its_share_removes_lists_of_earlier_starts)
+{
+    test_write_text(test_path("x.log"), "x1\nx2\nx3\n");
+    const struct weir_file_source_options options = {.path = test_path("*.log")};
+    struct host_image *image = calloc(1, sizeof(*image));
+    for (int start = 0; start < 2; start++) {
+        struct weir_ctx *ctx = host_new_source(&weir_file_source, &options);
+        ctx->subtask_count = 2;
+        strcpy(ctx->job_directory, test_path("job"));
+        cr_assert_eq(host_start(ctx, start > 0 ? image : NULL), WEIR_OK, "%s", ctx->error.text);
+        host_drain(ctx, 10);
+        cr_assert_eq(host_cut(ctx, 1, image), WEIR_OK);
+        host_stop(ctx);
+        char *names = test_names(test_path("job/connectors/op"), "");
+        cr_assert_str_eq(names, start > 0 ? "files-1 other" : "files-1", "start %d", start);
+        free(names);
+        test_write_text(test_path("job/connectors/op/files-7"), "of another start");
+        test_write_text(test_path("job/connectors/op/.new-files-3.1"), "half of one");
+        test_write_text(test_path("job/connectors/op/other"), "no list");
+    }
+    free(image);
+}
+
 /* ------------------------------------------------------------------------------------------------- bad input ----- */
 
 Test(file_source, a_missing_file_is_named)
