@@ -2,9 +2,14 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define SHORTEST_SLICE_NS 100000
+#define RESET_ON_FORK 1 /* SCHED_FLAG_RESET_ON_FORK, of linux/sched.h, which contradicts sched.h */
 
 /* sched_setattr(2), its first version: the C library has none. */
 struct attributes {
@@ -16,12 +21,38 @@ struct attributes {
     uint64_t runtime, deadline, period;
 };
 
-void sched_ask_slice(uint64_t slice_ns)
+static bool apply(pid_t pid, struct attributes attributes)
 {
-    struct attributes attributes = {.size = sizeof attributes, .policy = SCHED_OTHER, .runtime = slice_ns};
-    errno = 0;
-    attributes.nice = getpriority(PRIO_PROCESS, 0);
-    if (errno != 0 || sched_getscheduler(0) != SCHED_OTHER)
-        return; /* the user has chosen another policy: it stays */
-    (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    attributes.size = sizeof attributes;
+    return syscall(SYS_sched_setattr, pid, &attributes, 0) == 0;
 }
+
+/* As an ordinary process, at its own niceness. */
+static void ask_slice(uint64_t slice_ns)
+{
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, 0);
+    if (errno == 0)
+        (void)apply(0, (struct attributes){.policy = SCHED_OTHER, .nice = nice, .runtime = slice_ns});
+}
+
+static bool is_ordinary(void) { return (sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) == SCHED_OTHER; }
+static bool runs_first;
+
+void sched_run_first(void)
+{
+    if (!is_ordinary())
+        return; /* the user has chosen another policy, or it does already */
+    runs_first = true;
+    if (!apply(0, (struct attributes){.policy = SCHED_FIFO, .priority = 1, .flags = RESET_ON_FORK}))
+        ask_slice(SHORTEST_SLICE_NS);
+}
+
+void sched_run_as_others(void)
+{
+    if (runs_first)
+        ask_slice(0);
+    runs_first = false;
+}
+
+void sched_run_last(pid_t pid) { (void)apply(pid, (struct attributes){.policy = SCHED_IDLE}); }

@@ -1,17 +1,23 @@
 /*
- * sched.h - how the kernel's scheduler treats this process.
+ * sched.h - how the kernel's scheduler treats this process. All of it is advice: what the kernel, or the user's rights, do not allow is
+ * left out.
  */
 #ifndef WEIR_BASE_SCHED_H
 #define WEIR_BASE_SCHED_H
 
-#include <stdint.h>
+#include <sys/types.h>
 
 /*
- * Asks for time slices of so many nanoseconds (the kernel keeps them between 0.1 and 100 ms); 0: its usual ones. A process with a shorter
- * slice than the one that runs is let in when it wakes; else it may wait for the next tick of the timer. Its share of the
- * processor stays the same. Advice: kernels before 6.12 know nothing of it. Inherited by fork.
- * Source: sched(7), sched_setattr(2), kernel "sched/eevdf: Use sched_attr::sched_runtime to set request/slice suggestion".
+ * From now on this process runs as soon as it is woken, whoever has the processor: for one that sleeps until it is needed, and then must
+ * not wait. By SCHED_FIFO where the user may (root, CAP_SYS_NICE, RLIMIT_RTPRIO); else by asking for the shortest time slice (0.1 ms,
+ * Linux 6.12 and later), which lets it in beside most neighbours. Not inherited by fork.
+ * Sources: sched(7), sched_setattr(2), kernel "sched/eevdf: Use sched_attr::sched_runtime to set request/slice suggestion".
  */
-void sched_ask_slice(uint64_t slice_ns);
+void sched_run_first(void);
+/* Back to what it was before. */
+void sched_run_as_others(void);
+/* What another process, of the same user, still does may wait until the processor is idle. For one that is dead: the kernel tears its
+ * memory down in its name, milliseconds long, and in its share of the processor. */
+void sched_run_last(pid_t pid);
 
 #endif

@@ -15,8 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The shortest: let in at once when it is woken, beside a neighbour that spins and the dead one, whose memory is being torn down. */
-#define TAKER_SLICE_NS (100 * NS_PER_US)
 #define POPULATE_EVERY_S 1
 #define OWNER_NOBODY UINT64_C(1)
 #define OWNER_PID(owner) ((pid_t)((owner) >> 32))
@@ -249,12 +247,13 @@ static int lock_when_it_dies(struct task_shared *shared, const struct chunk_regi
     uint64_t populated_bytes = 0;
     int result = EBUSY;
     while (result == EBUSY || result == ETIMEDOUT) {
+        sched_run_as_others();
         if (chunk_region_populate(region, &populated_bytes)) {
             sched_yield();
             result = pthread_mutex_trylock(&shared->alive);
             continue;
         }
-        sched_ask_slice(TAKER_SLICE_NS); /* not earlier: page tables may wait */
+        sched_run_first(); /* not earlier: page tables may wait */
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += POPULATE_EVERY_S;
@@ -310,6 +309,7 @@ bool takeover_wait(struct job *job, unsigned task)
     if (atomic_load_explicit(&shared->guarded, memory_order_acquire) == 0)
         return false;
     pid_t dead = OWNER_PID(owner);
+    sched_run_last(dead);
     if (!note_previous(shared, dead)) /* before it is followed: the launcher may reap it as soon as it is not the owner any more */
         return false;
     if (!atomic_compare_exchange_strong(&shared->owner, &owner, next_owner(owner, getpid()))) {

@@ -66,7 +66,7 @@ void takeover_guard(const struct job *job, unsigned task);
 
 /* ---- the standby ---- */
 
-/* Sleeps until the task dies. True: its place is ours. False: it is not to be taken over, or somebody else does. */
+/* Sleeps until the task dies, and then runs before all others until it has got on. True: its place is ours. False: it is not to be taken over, or somebody else does. */
 bool takeover_wait(struct job *job, unsigned task);
 /* For one that is not fit to: sleeps as long, or the launcher would fork one after another. The launcher takes over then. */
 void takeover_decline(struct job *job, unsigned task);

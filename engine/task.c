@@ -315,7 +315,7 @@ static void got_on(struct task *task)
     atomic_store_explicit(&task->shared->takeover_attempts, 0, memory_order_relaxed);
     task->proving = false;
     takeover_tell(task);
-    sched_ask_slice(0);
+    sched_run_as_others();
 }
 
 static void idle(struct task *task)

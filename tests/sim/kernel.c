@@ -451,7 +451,9 @@ STAND_IN(int, sched_yield, void)
     return 0;
 }
 
-STAND_IN(void, sched_ask_slice, uint64_t slice_ns) { (void)slice_ns; }
+STAND_IN(void, sched_run_first, void) {}
+STAND_IN(void, sched_run_as_others, void) {}
+STAND_IN(void, sched_run_last, pid_t pid) { (void)pid; }
 
 #define MUTEXES_MAX 64
 static struct robust_mutex {
