@@ -33,7 +33,7 @@ static void ask_slice(uint64_t slice_ns)
     errno = 0;
     int nice = getpriority(PRIO_PROCESS, 0);
     if (errno == 0)
-        (void)apply(0, (struct attributes){.policy = SCHED_OTHER, .nice = nice, .runtime = slice_ns});
+        (void)apply(0, (struct attributes){.policy = SCHED_OTHER, .nice = nice, .runtime = slice_ns, .flags = RESET_ON_FORK});
 }
 
 static bool is_ordinary(void) { return (sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) == SCHED_OTHER; }
@@ -54,5 +54,3 @@ void sched_run_as_others(void)
         ask_slice(0);
     runs_first = false;
 }
-
-void sched_run_last(pid_t pid) { (void)apply(pid, (struct attributes){.policy = SCHED_IDLE}); }

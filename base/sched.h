@@ -5,8 +5,6 @@
 #ifndef WEIR_BASE_SCHED_H
 #define WEIR_BASE_SCHED_H
 
-#include <sys/types.h>
-
 /*
  * From now on this process runs as soon as it is woken, whoever has the processor: for one that sleeps until it is needed, and then must
  * not wait. By SCHED_FIFO where the user may (root, CAP_SYS_NICE, RLIMIT_RTPRIO); else by asking for the shortest time slice (0.1 ms,
@@ -16,8 +14,5 @@
 void sched_run_first(void);
 /* Back to what it was before. */
 void sched_run_as_others(void);
-/* What another process, of the same user, still does may wait until the processor is idle. For one that is dead: the kernel tears its
- * memory down in its name, milliseconds long, and in its share of the processor. */
-void sched_run_last(pid_t pid);
 
 #endif

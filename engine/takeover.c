@@ -309,7 +309,6 @@ bool takeover_wait(struct job *job, unsigned task)
     if (atomic_load_explicit(&shared->guarded, memory_order_acquire) == 0)
         return false;
     pid_t dead = OWNER_PID(owner);
-    sched_run_last(dead);
     if (!note_previous(shared, dead)) /* before it is followed: the launcher may reap it as soon as it is not the owner any more */
         return false;
     if (!atomic_compare_exchange_strong(&shared->owner, &owner, next_owner(owner, getpid()))) {

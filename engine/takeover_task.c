@@ -125,5 +125,6 @@ _Noreturn void task_standby_main(struct job *job, unsigned index)
         _exit(0);
     snprintf(task->process_name, sizeof task->process_name, "%s", task->plan->name);
     job_set_process_name(job, task->process_name);
+    task->runs_first = true;
     go_on(task, true);
 }

@@ -20,6 +20,8 @@
 
 #define PARK_NS_MAX (500 * NS_PER_MS) /* the bound of any wait: a lost wake-up costs no more */
 
+#define RUN_FIRST_NS_MAX (5 * NS_PER_MS)
+
 /* By itself: no standby is to take this for a death. */
 static _Noreturn void leave(struct task *task, int status)
 {
@@ -315,7 +317,16 @@ static void got_on(struct task *task)
     atomic_store_explicit(&task->shared->takeover_attempts, 0, memory_order_relaxed);
     task->proving = false;
     takeover_tell(task);
+}
+
+/* One that has taken over goes before all others until it has caught up with its input, but not for long. */
+static void let_others_in(struct task *task, bool caught_up)
+{
+    int64_t noticed_ns = atomic_load_explicit(&task->shared->takeover_noticed_ns, memory_order_relaxed);
+    if (!caught_up && clock_monotonic_ns() - noticed_ns < RUN_FIRST_NS_MAX)
+        return;
     sched_run_as_others();
+    task->runs_first = false;
 }
 
 static void idle(struct task *task)
@@ -462,6 +473,8 @@ static void loop(struct task *task)
         }
         if (with_records)
             got_on(task);
+        if (task->runs_first)
+            let_others_in(task, result == WEIR_IDLE || task->output_tight);
         if (result < 0)
             task_fail_with_code(task, result);
         batch_wake_readers(task, result == WEIR_OK && !task->output_tight);

@@ -161,6 +161,7 @@ struct task {
     int64_t park_ns_max;
     bool cut_live;             /* the snapshot child may still read the frozen chunks */
     bool proving;              /* it has taken over, and has not got on since */
+    bool runs_first;           /* it has taken over, and goes before other processes: sched_run_first() */
     bool warming_up;           /* in warm_up(): operators have no state yet, and perhaps another process is the task */
     int dead_letter_fd;        /* -1: not open */
 };

@@ -453,7 +453,6 @@ STAND_IN(int, sched_yield, void)
 
 STAND_IN(void, sched_run_first, void) {}
 STAND_IN(void, sched_run_as_others, void) {}
-STAND_IN(void, sched_run_last, pid_t pid) { (void)pid; }
 
 #define MUTEXES_MAX 64
 static struct robust_mutex {
