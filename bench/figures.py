@@ -274,7 +274,7 @@ def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
         command = context.shown(job.arguments)
     note = f"{len(times)} kills, {mib} MiB of state, {rate / 1e6:g} M records/s, checkpoint every second"
     if way in ("in_place", "cold"):
-        note += f"; the source, which spins, stood still {len(stalls)} times between kill and first record, {max(stalls, default=0):.2f} ms at most"
+        note += f"; the source, which spins, did not look at the clock {len(stalls)} times between kill and first record, {max(stalls, default=0):.2f} ms at most"
     bar = ("<=", 0.5) if way == "in_place" else None
     return spread(f"recovery.{way}.{mib}mib", times, "ms", command, note, bar)
 

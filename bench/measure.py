@@ -174,7 +174,7 @@ class Probe:
         return self.head(7)
 
     def stalls(self, first):
-        """(end, length) in ns of the times in which a source that looks at the clock all the time did not: the machine's own."""
+        """(end, length) in ns of the times in which a source that looks at the clock all the time did not: it had no processor, or its ring was full."""
         return self.rows(7, 2, first)
 
 

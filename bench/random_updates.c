@@ -45,7 +45,7 @@ struct probe {
     _Atomic uint64_t stall_count; /* the source writes, with spin=1 */
     struct probe_writer writers[PROBE_ROWS];
     struct probe_gap gaps[PROBE_ROWS];
-    struct probe_gap stalls[PROBE_ROWS]; /* times in which the source, which looks at the clock all the time, did not: the machine's own */
+    struct probe_gap stalls[PROBE_ROWS]; /* times in which the source, which looks at the clock all the time, did not: no processor, or its ring full */
 };
 #define PROBE_BYTES 262144
 _Static_assert(sizeof(struct probe) <= PROBE_BYTES, "bench/run makes a file of this size");
