@@ -12,7 +12,7 @@
  * Sources: sched(7), sched_setattr(2), kernel "sched/eevdf: Use sched_attr::sched_runtime to set request/slice suggestion".
  */
 void sched_run_first(void);
-/* Back to what it was before. */
+/* Back to what it was before, but that what it forks from now on has no niceness below 0. */
 void sched_run_as_others(void);
 
 #endif

@@ -497,6 +497,7 @@ static void loop(struct task *task)
         }
     }
     batch_wake_readers(task, false);
+    sched_run_as_others(); /* the end may take its time */
 }
 
 static _Noreturn void finish(struct task *task)

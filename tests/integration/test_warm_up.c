@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,12 @@ static bool standby_takes_over(size_t round)
     return by_standby;
 }
 
+static bool goes_with_the_others(struct scenario *scenario, void *arg)
+{
+    (void)scenario;
+    return (sched_getscheduler(*(pid_t *)arg) & ~SCHED_RESET_ON_FORK) == SCHED_OTHER;
+}
+
 Test(warm_up, a_standby_is_warm_before_it_is_needed_and_takes_over)
 {
     struct process *job = start_job(&s, WARM, note);
@@ -101,6 +108,10 @@ Test(warm_up, a_standby_is_warm_before_it_is_needed_and_takes_over)
     unsigned by_standby = 0;
     for (size_t round = 0; by_standby < 3; round++)
         by_standby += standby_takes_over(round);
+    json_t *event = event_at(&s, "takeover", (int)event_count(&s, "takeover") - 1);
+    pid_t pid = (pid_t)json_integer_value(json_object_get(event, "pid"));
+    json_decref(event);
+    await(&s, goes_with_the_others, &pid, "it goes before other processes no longer than it has to");
     stop_job(&s, job);
     cr_assert_eq(event_count(&s, "recovery_started"), 0);
     check_output();
