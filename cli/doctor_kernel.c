@@ -1,5 +1,6 @@
 /* What the kernel offers: system calls, io_uring, huge pages, overcommit. */
 #include "cli/doctor.h"
+#include "engine/cli_api.h"
 
 #include <errno.h>
 #include <linux/io_uring.h>
@@ -60,18 +61,17 @@ static bool bracketed_word(const char *line, char *word, size_t capacity)
 static void check_huge_pages(const struct doctor *doctor, struct finding *finding)
 {
     (void)doctor;
-    char line[128], word[32];
-    if (!doctor_read_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled", line, sizeof line) ||
-        !bracketed_word(line, word, sizeof word)) {
-        finding_found(finding, "this kernel has none for shared memory");
-        finding_trouble(finding, FINDING_WARN, "state is mapped in 4 KiB pages: large state is slower, most of all right after a recovery",
-                        "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE");
+    char line[128], word[32] = "";
+    bool known = doctor_read_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled", line, sizeof line) && bracketed_word(line, word, sizeof word);
+    if (job_huge_pages_work()) {
+        finding_found(finding, "given to state that asks for them (shmem_enabled is %s, which does not matter)", known ? word : "unknown");
         return;
     }
-    finding_found(finding, "shmem_enabled is %s", word);
-    if (strcmp(word, "never") == 0 || strcmp(word, "deny") == 0)
-        finding_trouble(finding, FINDING_WARN, "state is mapped in 4 KiB pages: large state is slower, most of all right after a recovery",
-                        "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled (as root; at every boot)");
+    bool denied = strcmp(word, "deny") == 0;
+    finding_found(finding, "none to be had (shmem_enabled is %s)", known ? word : "unknown");
+    finding_trouble(finding, FINDING_WARN, "state is mapped in 4 KiB pages: large state is slower, most of all right after a recovery",
+                    denied ? "echo never > /sys/kernel/mm/transparent_hugepage/shmem_enabled (as root; at every boot)"
+                           : "use Linux 6.1 or newer with CONFIG_TRANSPARENT_HUGEPAGE; memory may also be short, or in pieces");
 }
 
 static void check_overcommit(const struct doctor *doctor, struct finding *finding)

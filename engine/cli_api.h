@@ -87,4 +87,7 @@ struct run_observer {
 int job_run(struct weir_job *graph, const struct job_options *options, const struct run_observer *observer,
             struct weir_error *err);
 
+/* Whether the state of a job gets huge pages on this system: tried, with one. */
+bool job_huge_pages_work(void);
+
 #endif

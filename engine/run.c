@@ -139,15 +139,17 @@ int job_tasks(const struct weir_job *job, const struct job_options *options, str
     return code;
 }
 
+bool job_huge_pages_work(void) { return region_huge_pages_work(); }
+
 static void log_start(struct job *job)
 {
     uint64_t restored = job->shared->coordinator.start_id;
     if (restored != 0)
         log_line(LOG_INFO, "job '%s': going on from checkpoint %llu in '%s'", job->graph->name, (unsigned long long)restored,
                  job->options->directory);
-    bool huge = region_huge_pages_allowed();
+    bool huge = region_huge_pages_work();
     log_line(LOG_DEBUG, "job '%s': state is mapped in %s", job->graph->name,
-             huge ? "huge pages, where the kernel has some" : "pages of 4 KiB, which standbys map ahead ('weir doctor' says how to have huge ones)");
+             huge ? "huge pages, from 2 MiB on" : "pages of 4 KiB, which standbys map ahead ('weir doctor' says how to have huge ones)");
     event_log_append(&job->events, EVENT_JOB_STARTED,
                      json_pack("{s:s, s:i, s:I, s:I, s:b}", "job", job->graph->name, "pid", (int)getpid(), "generation",
                                (json_int_t)atomic_load(&job->shared->generation), "restored_checkpoint", (json_int_t)restored, "huge_pages", (int)huge));

@@ -3,24 +3,15 @@
 #include "base/bytes.h"
 #include "base/kill_point.h"
 #include "shm/region.h"
+#include "state/backing.h"
 #include "state/cut.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define CHUNK_MAGIC UINT64_C(0x6b6e756863726577) /* "werchunk" */
 #define CHUNK_VERSION 3
-#define PAGE_BYTES UINT64_C(4096)
-#define HUGE_BYTES (UINT64_C(2) << 20)
-/* Memory is taken in steps of an eighth of what there is: few calls, and a pause of under a millisecond or so for
- * each. */
-#define STEP_BYTES_MIN (UINT64_C(256) << 10)
-#define STEP_BYTES_MAX (UINT64_C(4) << 20)
-#define FIFO_STEP 4096u /* entries */
-
 /* ------------------------------------------------------------------------------------------------ the file ------ */
 
 static uint64_t next_power_of_two(uint64_t value)
@@ -49,35 +40,8 @@ static void lay_out(struct chunk_header *header, uint64_t limit_bytes, uint64_t 
     header->frozen_offset = header->live_offset + table_bytes;
     header->sums_offset = header->frozen_offset + CHUNK_CUTS_MAX * table_bytes;
     header->fifo_offset = header->sums_offset + CHUNK_CUTS_MAX * cut_sums_bytes(chunks);
-    header->pool_offset = align_up(header->fifo_offset + fifo_entries * sizeof(uint32_t), HUGE_BYTES);
+    header->pool_offset = align_up(header->fifo_offset + fifo_entries * sizeof(uint32_t), REGION_HUGE_BYTES);
     header->file_bytes = align_up(header->pool_offset + (chunks << CHUNK_SHIFT), PAGE_BYTES);
-}
-
-static unsigned char *region_base(const struct chunk_region *region) { return (unsigned char *)region->header; }
-
-#define POPULATE_STEP_BYTES (UINT64_C(4) << 20)
-
-/* Gives [offset, offset + size_bytes) memory now, so that a lack of it is an error here and not a SIGBUS later. By
- * way of the mapping where the kernel can (5.14), since only that makes huge pages where they are merely advised. */
-static int back_bytes(struct chunk_region *region, uint64_t offset, uint64_t size_bytes, struct weir_error *err)
-{
-    uint64_t first = offset & ~(PAGE_BYTES - 1);
-    uint64_t end = align_up(offset + size_bytes, PAGE_BYTES);
-    int errno_value;
-    do {
-        if (madvise(region_base(region) + first, end - first, MADV_POPULATE_WRITE) == 0)
-            return WEIR_OK;
-        errno_value = errno;
-    } while (errno_value == EINTR || errno_value == EAGAIN);
-    if (errno_value == EINVAL) {
-        if (fallocate(region->fd, 0, (off_t)first, (off_t)(end - first)) == 0)
-            return WEIR_OK;
-        errno_value = errno;
-    }
-    if (errno_value == EFAULT)
-        errno_value = ENOMEM;
-    return error_set_errno(err, errno_value, "state: no memory for %llu KiB more",
-                           (unsigned long long)((end - first) >> 10));
 }
 
 static void set_addresses(struct chunk_region *region, unsigned char *base)
@@ -88,8 +52,6 @@ static void set_addresses(struct chunk_region *region, unsigned char *base)
     region->pool = base + region->header->pool_offset;
     region->limit_bytes = region->header->limit_bytes;
     region->engine_bytes = region->header->engine_bytes;
-    uint64_t pool_bytes = (region->header->file_bytes - region->header->pool_offset) & ~(PAGE_BYTES - 1);
-    (void)madvise(region->pool, pool_bytes, MADV_HUGEPAGE); /* only advice: refused where huge pages are not built in */
 }
 
 static int check_limit(uint64_t limit_bytes, struct weir_error *err)
@@ -121,7 +83,7 @@ int chunk_region_create(struct chunk_region *region, const char *name, uint64_t 
         return code;
     }
     *region = (struct chunk_region){.header = base, .fd = fd};
-    code = back_bytes(region, 0, header.live_offset, err);
+    code = backing_give(region, 0, header.live_offset, err);
     if (code != WEIR_OK) {
         region_unmap(base, header.file_bytes);
         close(fd);
@@ -238,61 +200,10 @@ void *chunk_engine_area(const struct chunk_region *region, uint64_t *ret_size_by
 {
     if (ret_size_bytes != NULL)
         *ret_size_bytes = region->header->engine_bytes;
-    return region_base(region) + region->header->engine_offset;
+    return backing_base(region) + region->header->engine_offset;
 }
 
 /* ------------------------------------------------------------------------------------------------ memory -------- */
-
-static int back_tables(struct chunk_region *region, uint64_t entries, struct weir_error *err)
-{
-    struct chunk_header *header = region->header;
-    uint64_t per_page = PAGE_BYTES / sizeof(uint32_t);
-    uint64_t end = u64_min(align_up(entries, per_page), align_up(header->chunks_max, per_page));
-    if (end <= header->logical_backed)
-        return WEIR_OK;
-    uint64_t table_bytes = (header->sums_offset - header->frozen_offset) / CHUNK_CUTS_MAX;
-    uint64_t sums_bytes = (header->fifo_offset - header->sums_offset) / CHUNK_CUTS_MAX;
-    for (unsigned i = 0; i <= CHUNK_CUTS_MAX; i++) { /* the live one is followed by the frozen ones */
-        uint64_t offset = header->live_offset + i * table_bytes + header->logical_backed * sizeof(uint32_t);
-        int code = back_bytes(region, offset, (end - header->logical_backed) * sizeof(uint32_t), err);
-        if (code == WEIR_OK && i < CHUNK_CUTS_MAX)
-            code = back_bytes(region, header->sums_offset + i * sums_bytes, cut_sums_bytes(end), err);
-        if (code != WEIR_OK)
-            return code;
-    }
-    header->logical_backed = (uint32_t)end;
-    return WEIR_OK;
-}
-
-static int back_fifo(struct chunk_region *region, struct weir_error *err)
-{
-    struct chunk_header *header = region->header;
-    while (header->marks.retire_tail + 1024 > header->fifo_backed) {
-        uint64_t end = u64_min(header->fifo_backed + FIFO_STEP, (uint64_t)header->fifo_mask + 1);
-        int code = back_bytes(region, header->fifo_offset + header->fifo_backed * sizeof(uint32_t),
-                              (end - header->fifo_backed) * sizeof(uint32_t), err);
-        if (code != WEIR_OK)
-            return code;
-        header->fifo_backed = end > header->fifo_mask ? UINT64_MAX : end; /* from then on it only wraps */
-    }
-    return WEIR_OK;
-}
-
-static int back_pool(struct chunk_region *region, uint64_t chunks, struct weir_error *err)
-{
-    struct chunk_header *header = region->header;
-    uint64_t step_bytes = ((uint64_t)header->physical_backed << CHUNK_SHIFT) / 8;
-    step_bytes = u64_min(u64_max(step_bytes, STEP_BYTES_MIN), STEP_BYTES_MAX);
-    uint64_t end = header->physical_backed + u64_max(chunks, step_bytes >> CHUNK_SHIFT);
-    end = u64_min(end, header->chunks_max);
-    int code = back_tables(region, end, err);
-    if (code == WEIR_OK)
-        code = back_bytes(region, header->pool_offset + ((uint64_t)header->physical_backed << CHUNK_SHIFT),
-                          (end - header->physical_backed) << CHUNK_SHIFT, err);
-    if (code == WEIR_OK)
-        header->physical_backed = (uint32_t)end;
-    return code;
-}
 
 static int limit_reached(const struct chunk_region *region, struct weir_error *err)
 {
@@ -309,7 +220,7 @@ static int limit_reached(const struct chunk_region *region, struct weir_error *e
 static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_error *err)
 {
     struct chunk_header *header = region->header;
-    int code = back_fifo(region, err);
+    int code = backing_give_fifo(region, err);
     /* State that is needed now comes before a cut that may be needed. Some room is left: what this batch has retired cannot be used. */
     uint64_t least = u64_max(wanted, header->chunks_max / 8);
     while (code == WEIR_OK && chunk_available(region) + header->chunks_max - header->physical_backed < least && cut_give_up(region))
@@ -319,37 +230,20 @@ static int reserve(struct chunk_region *region, uint64_t wanted, struct weir_err
         return code;
     if (wanted - available > header->chunks_max - header->physical_backed)
         return limit_reached(region, err);
-    return back_pool(region, wanted - available, err);
+    return backing_grow_pool(region, wanted - available, err);
 }
 
-int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err) { return back_fifo(region, err); }
+int chunk_reserve_fifo(struct chunk_region *region, struct weir_error *err) { return backing_give_fifo(region, err); }
 
 int chunk_reserve_writes_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
     int code = chunk_reserve(region, count, err);
-    return code != WEIR_OK && !chunk_has_cut(region) ? back_fifo(region, err) : code; /* the last one was given up for it */
+    return code != WEIR_OK && !chunk_has_cut(region) ? backing_give_fifo(region, err) : code; /* the last one was given up for it */
 }
 
 int chunk_reserve_slow(struct chunk_region *region, uint32_t count, struct weir_error *err)
 {
     return reserve(region, (uint64_t)count + CHUNK_SPARE, err);
-}
-
-bool chunk_region_populate(const struct chunk_region *region, uint64_t *done_bytes)
-{
-    const struct chunk_header *header = region->header;
-    uint64_t table_bytes = (uint64_t)header->logical_backed * sizeof(uint32_t);
-    uint32_t backed = header->image_chunks != 0 ? header->image_backed : header->physical_backed; /* what is not loaded may have no memory */
-    uint64_t pool_bytes = (uint64_t)backed << CHUNK_SHIFT;
-    uint64_t end = u64_min(*done_bytes + POPULATE_STEP_BYTES, pool_bytes) & ~(PAGE_BYTES - 1);
-    if (end <= *done_bytes)
-        return false;
-    uint64_t first = (header->pool_offset + *done_bytes) & ~(PAGE_BYTES - 1);
-    bool populated = madvise(region_base(region) + first, end - *done_bytes, MADV_POPULATE_READ) == 0;
-    if (populated && *done_bytes == 0)
-        populated = madvise(region_base(region) + (header->live_offset & ~(PAGE_BYTES - 1)), table_bytes, MADV_POPULATE_READ) == 0;
-    *done_bytes = populated ? end : UINT64_MAX;
-    return populated;
 }
 
 /* ------------------------------------------------------------------------------------------------ chunks -------- */
@@ -596,7 +490,7 @@ static int check_image_id(const struct chunk_region *region, uint32_t logical, s
 
 static int place_image_id(struct chunk_region *region, uint32_t logical, struct weir_error *err)
 {
-    int code = back_tables(region, (uint64_t)logical + 1, err);
+    int code = backing_give_tables(region, (uint64_t)logical + 1, err);
     if (code == WEIR_OK && region->table[logical] != 0)
         code = error_set(err, WEIR_ECORRUPT, "state image: chunk %u is there twice", logical);
     return code;
@@ -647,7 +541,7 @@ int chunk_promise(struct chunk_region *region, uint32_t logical, struct weir_err
     struct chunk_header *header = region->header;
     int code = check_image_id(region, logical, err);
     if (code == WEIR_OK)
-        code = back_fifo(region, err);
+        code = backing_give_fifo(region, err);
     if (code == WEIR_OK)
         code = place_image_id(region, logical, err);
     if (code != WEIR_OK)
@@ -681,7 +575,7 @@ int chunk_load_reserve(struct chunk_region *region, uint32_t first, uint32_t cou
     CHECK((uint64_t)first + count <= header->image_chunks);
     if ((uint64_t)first + count < header->image_backed)
         return WEIR_OK;
-    return back_bytes(region, header->pool_offset + (((uint64_t)first + 1) << CHUNK_SHIFT), (uint64_t)count << CHUNK_SHIFT, err);
+    return backing_give_pool(region, (uint64_t)first + 1, (uint64_t)first + 1 + count, err);
 }
 
 /* In every cut that has it, then in the live table: what a cut has on disk is on disk there as well. Repeated after a death in the

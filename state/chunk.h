@@ -145,6 +145,7 @@ struct chunk_region {
     uint32_t *fifo;
     uint64_t limit_bytes, engine_bytes; /* as it was made: the header may have been scribbled over */
     int fd;
+    unsigned huge_failures, huge_skip; /* so often in a row there was no huge page; so many blocks until it is tried again */
     struct chunk_image *image;   /* where chunks on disk come from; NULL: there may be none */
 };
 

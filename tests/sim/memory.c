@@ -244,6 +244,9 @@ int __wrap_region_map(int fd, uint64_t offset, uint64_t size_bytes, void **ret_a
     return WEIR_OK;
 }
 
+bool __wrap_region_huge_pages_work(void);
+bool __wrap_region_huge_pages_work(void) { return true; }
+
 int __wrap_region_map_twice(int fd, uint64_t control_bytes, uint64_t data_bytes, void **ret_address, struct weir_error *err);
 int __wrap_region_map_twice(int fd, uint64_t control_bytes, uint64_t data_bytes, void **ret_address, struct weir_error *err)
 {

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -387,6 +388,25 @@ static long page_faults(void)
     struct rusage usage;
     cr_assert_eq(getrusage(RUSAGE_SELF, &usage), 0);
     return usage.ru_minflt;
+}
+
+/* More than a huge page of state, with huge pages and, in a process that may have none, without. */
+static void use_five_mib(void)
+{
+    struct chunk_region region = make_region();
+    fill(&region, (5 << 20) / CHUNK_BYTES);
+    for (uint32_t i = 1; i < region.header->physical_backed; i++)
+        region.pool[(size_t)i * CHUNK_BYTES] ^= 1; /* there is memory for all that is said to have some */
+    cr_assert_geq(region.header->physical_backed, (5 << 20) / CHUNK_BYTES);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, grows_with_huge_pages) { use_five_mib(); }
+
+Test(chunk, grows_without_huge_pages)
+{
+    cr_assert_eq(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    use_five_mib();
 }
 
 /* A mapping of its own has page tables of its own, as those of a process that was forked. */

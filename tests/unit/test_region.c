@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,6 +102,38 @@ Test(region, mapped_twice_the_data_repeats_behind_itself)
     cr_assert_eq(*(unsigned char *)address, 0, "the control part is not in it");
     region_unmap(address, SHM_PAGE_BYTES + 2 * data_bytes);
     close(fd);
+}
+
+/* A large one begins where a huge page may. What was in the page stays, and another mapping takes one fault for all of it. */
+Test(region, a_huge_page_keeps_what_was_there_and_is_mapped_at_one_touch)
+{
+    struct rusage before, after;
+    void *first, *second;
+    int fd = -1;
+    cr_assert_eq(region_create("huge", 2 * REGION_HUGE_BYTES, false, &fd, NULL), WEIR_OK);
+    cr_assert_eq(region_map(fd, 0, 2 * REGION_HUGE_BYTES, &first, NULL), WEIR_OK);
+    cr_assert_eq(region_map(fd, 0, 2 * REGION_HUGE_BYTES, &second, NULL), WEIR_OK);
+    cr_assert((uintptr_t)first % REGION_HUGE_BYTES == 0 && (uintptr_t)second % REGION_HUGE_BYTES == 0);
+    unsigned char *a = (unsigned char *)first + REGION_HUGE_BYTES, *b = (unsigned char *)second + REGION_HUGE_BYTES;
+    a[5 * SHM_PAGE_BYTES] = 7;
+    bool huge = region_make_huge(a);
+    cr_assert_eq(huge, region_huge_pages_work());
+    cr_assert_eq(a[5 * SHM_PAGE_BYTES], 7);
+    getrusage(RUSAGE_SELF, &before);
+    for (uint64_t i = 0; huge && i < REGION_HUGE_BYTES; i += SHM_PAGE_BYTES)
+        b[i]++;
+    getrusage(RUSAGE_SELF, &after);
+    cr_assert_lt(after.ru_minflt - before.ru_minflt, 100);
+    cr_assert_eq(a[5 * SHM_PAGE_BYTES], huge ? 8 : 7);
+    region_unmap(first, 2 * REGION_HUGE_BYTES);
+    region_unmap(second, 2 * REGION_HUGE_BYTES);
+    close(fd);
+}
+
+Test(region, where_huge_pages_are_forbidden_there_is_none)
+{
+    cr_assert_eq(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    cr_assert_not(region_huge_pages_work());
 }
 
 Test(region, more_than_there_is_is_an_error_with_words)
