@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from crash_run import Failure, Job, wait_until
+from crash_run import EndedEarly, Failure, Job, wait_until, with_longer_jobs
 from support import run_cases
 
 CLONE_NEWNS = 0x20000
@@ -79,16 +79,19 @@ class JobOnDisk(Job):
 
     def __exit__(self, kind, error, trace):
         super().__exit__(kind, error, trace)
-        if kind is None:
+        if kind is None or issubclass(kind, EndedEarly):
             os.unlink(self.log_path)
 
 
 def make_case(number, seed, random, cuts):
     def run(setting):
+        with_longer_jobs(lambda count: run_one(setting, count), 16000)
+
+    def run_one(setting, count):
         options = [[], ["--no-chain"], ["--io=pwrite"]][number % 3]
         disk = Disk(os.path.join(setting.scratch, f"power-{os.getpid()}-{number}"))
         try:
-            with JobOnDisk(setting, disk, {"count": 16000, "rate": 8000, "seed": seed}, options) as job:
+            with JobOnDisk(setting, disk, {"count": count, "rate": 8000, "seed": seed}, options) as job:
                 disk.sync()
                 cut = False
                 for _ in range(cuts):
@@ -102,7 +105,7 @@ def make_case(number, seed, random, cuts):
                     cut = True
                     setting.count("power cuts")
                 if not cut:
-                    raise Failure("the job ended before the power was cut once")
+                    raise EndedEarly("the job ended before the power was cut once")
                 setting.count("files seen before a cut and again at the end", len(job.seen))
                 job.run_to_end()
                 job.check_end()
