@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 from crash_run import EndedEarly, Failure, Job, wait_until, with_longer_jobs
@@ -26,8 +27,13 @@ class Disk:
         os.makedirs(path, exist_ok=True)
         with open(self.image, "wb") as image:
             image.truncate(256 << 20)
-        self.run("mkfs.ext4", "-q", "-F", self.image)
-        self.mount()
+        try:
+            self.run("mkfs.ext4", "-q", "-F", self.image)
+            self.mount()
+        except Failure:
+            os.rmdir(path)
+            os.unlink(self.image)
+            raise
 
     @staticmethod
     def run(*command):
@@ -127,8 +133,20 @@ def own_mounts():
             subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode == 0)
 
 
+def skip_unless_possible():
+    """A container may have root and no loop devices."""
+    why = "needs root and loop devices"
+    if own_mounts():
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                Disk(os.path.join(scratch, "probe")).remove()
+                return
+        except Failure as failure:
+            why = failure
+    print(f"skipped: no ext4 on a loop device can be mounted here ({why})")
+    sys.exit(77)
+
+
 if __name__ == "__main__":
-    if not own_mounts():
-        print("skipped: no ext4 on a loop device can be mounted here (needs root and loop devices)")
-        sys.exit(77)
+    skip_unless_possible()
     run_cases("crash.power_cut", __doc__, make_cases)

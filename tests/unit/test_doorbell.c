@@ -12,7 +12,7 @@
 
 #define LONG_NS INT64_C(30000000000)
 
-TestSuite(doorbell, .timeout = 60);
+TestSuite(doorbell, .timeout = 240);
 
 struct shared {
     struct doorbell bell;
