@@ -12,7 +12,7 @@ run() {
     expected=$1
     shift
     status=0
-    timeout -k 5 300 "$@" > "$work/out" 2> "$work/err" < /dev/null || status=$?
+    timeout -k 5 900 "$@" > "$work/out" 2> "$work/err" < /dev/null || status=$?
     [ "$status" = "$expected" ] || { fail "$*: exit status $status, expected $expected"; sed 's/^/    stdout: /' "$work/out" >&2; }
 }
 
@@ -106,7 +106,7 @@ found_out() { # PROPERTY
 find_fault() { # ARGUMENT...
     for row in 50ms:30000 400ms:60000 2s:100000; do
         status=0
-        timeout -k 5 150 "$job" chaos --interval=${row%:*} --set=count=${row#*:} --kills=10 --json "$@" > "$work/out" 2> "$work/err" < /dev/null ||
+        timeout -k 5 600 "$job" chaos --interval=${row%:*} --set=count=${row#*:} --kills=10 --json "$@" > "$work/out" 2> "$work/err" < /dev/null ||
             status=$?
         [ "$status" = 0 ] || [ "$status" = 7 ] || break
     done
@@ -135,7 +135,7 @@ rm -r "$TMPDIR"/weir-chaos-*
 "$job" chaos --set=count=0 --kills=5 > "$work/out" 2> "$work/err" < /dev/null &
 job_pid=$!
 tries=0
-until ls "$TMPDIR"/weir-chaos-*/reference/checkpoints/control.sock > /dev/null 2>&1 || [ "$tries" -gt 600 ]; do
+until ls "$TMPDIR"/weir-chaos-*/reference/checkpoints/control.sock > /dev/null 2>&1 || [ "$tries" -gt 6000 ]; do
     tries=$((tries + 1))
     sleep 0.05
 done

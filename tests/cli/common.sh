@@ -24,7 +24,7 @@ try() {
     expected=$1
     shift
     status=0
-    timeout -k 5 120 "$weir" "$@" > "$work/out" 2> "$work/err" < /dev/null || status=$?
+    timeout -k 5 600 "$weir" "$@" > "$work/out" 2> "$work/err" < /dev/null || status=$?
     [ "$status" = "$expected" ] || fail "weir $*: exit status $status, expected $expected"
 }
 

@@ -7,13 +7,15 @@ wait_until() {
     tries=0
     until "$@" > /dev/null 2>&1; do
         tries=$((tries + 1))
-        if [ "$tries" -gt 600 ]; then
+        if [ "$tries" -gt 6000 ]; then
             fail "gave up waiting for: $*"
             finish
         fi
         sleep 0.05
     done
 }
+
+long=--timeout=60s # for a job to answer, on a busy machine
 
 start() { # further options of run
     "$weir" run nexmark_bids --set=events=0 --set=rate=5000 "--set=output=$work/results" --checkpoint-interval=100ms "$@" \
@@ -43,12 +45,12 @@ try 0 list
 shows '^nexmark_bids +running'
 try 0 list --json
 [ "$(json running 0 directory)" = "$directory" ] || fail "list --json: $(json running 0 directory)"
-try 0 status nexmark_bids
+try 0 status nexmark_bids $long
 shows '^state +running'
 shows '^TASK +OPERATORS'
 shows '^highest/0'
-try 0 status "$directory"
-try 0 status nexmark_bids --json
+try 0 status "$directory" $long
+try 0 status nexmark_bids --json $long
 [ "$(json job)" = nexmark_bids ] || fail "status --json: job is $(json job)"
 
 try 0 checkpoint nexmark_bids
@@ -68,30 +70,30 @@ wait_until "$weir" status nexmark_bids-2
 try 0 stop nexmark_bids-2
 wait "$second_pid" || fail "the second job: exit status $?"
 
-try 3 kill nexmark_bids nothing
+try 3 kill nexmark_bids nothing $long
 says 'nothing'
 wait_until status_is running
-try 0 kill nexmark_bids highest/0
+try 0 kill nexmark_bids highest/0 $long
 shows '^sent SIGKILL to highest/0 \(pid [0-9]+\)'
 wait_until has_event takeover
 wait_until status_is running
-try 0 kill nexmark_bids coordinator --json
+try 0 kill nexmark_bids coordinator --json $long
 wait_until status_is running
 
 # Each role, by its own process; a coordinator that is stopped can answer nothing, and is reached all the same.
-try 3 kill nexmark_bids --role=standby highest/9
-try 0 kill nexmark_bids coordinator --signal=STOP
+try 3 kill nexmark_bids --role=standby highest/9 $long
+try 0 kill nexmark_bids coordinator --signal=STOP $long
 shows '^sent SIGSTOP to coordinator'
-try 0 kill nexmark_bids --role=coordinator --signal=cont --json
+try 0 kill nexmark_bids --role=coordinator --signal=cont --json $long
 [ "$(json killed 0 task)" = coordinator ] || fail "kill --json: $(cat "$work/out")"
 wait_until status_is running
-try 0 kill nexmark_bids --role=launcher --signal=CONT
+try 0 kill nexmark_bids --role=launcher --signal=CONT $long
 shows "^sent SIGCONT to launcher \(pid $job_pid\)"
 wait_until "$weir" kill nexmark_bids highest/0 --role=snapshot
 recoveries() { "$weir" events nexmark_bids --event=recovery_finished | wc -l; }
 more_recoveries() { [ "$(recoveries)" -gt "$recoveries_before" ]; }
 recoveries_before=$(recoveries)
-try 0 kill nexmark_bids project --signal=7
+try 0 kill nexmark_bids project --signal=7 $long
 shows '^sent SIGBUS to [a-z]+/0'
 wait_until more_recoveries
 wait_until status_is running
@@ -106,7 +108,7 @@ elif ! grep -q 'no kill points' "$work/err"; then
     for round in 1 2; do
         wait_until status_is running
         before=$(deaths) || true
-        try 0 kill nexmark_bids highest/0 --kill-point=t3:2
+        try 0 kill nexmark_bids highest/0 --kill-point=t3:2 $long
         shows '^armed t3:2@highest/0'
         wait_until more_deaths
     done

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 
-PATIENCE_S = 60
+PATIENCE_S = 300  # far beyond what a loaded machine needs
+LONG = "--timeout=60s"  # of a command that asks the job
 weir = sys.argv[1]
 failures = []
 
@@ -107,14 +108,14 @@ def json_lines(text):
 
 
 def status_in_a_pipe():
-    plain = Watcher("status", "nexmark_bids", "--watch")
-    lines = Watcher("status", "nexmark_bids", "--watch", "--json")
+    plain = Watcher("status", "nexmark_bids", "--watch", LONG)
+    lines = Watcher("status", "nexmark_bids", "--watch", "--json", LONG)
     plain.wait_for(lambda text: text.count("\nstate ") >= 3, "third status")
     check("\033" not in plain.text, "status --watch in a pipe writes terminal codes")
     check(re.search(r"\n\njob +nexmark_bids\n", plain.text), "status --watch: no empty line before the second status")
     lines.wait_for(lambda text: text.count("\n") >= 2, "second line")
     # Whoever answers may be replaced at any time.
-    check(run("kill", "nexmark_bids", "coordinator").returncode == 0, "kill coordinator")
+    check(run("kill", "nexmark_bids", "coordinator", LONG).returncode == 0, "kill coordinator")
     seen = len(json_lines(lines.text))
     lines.wait_for(lambda text: text.count("\n") >= seen + 3, "status after the coordinator's death")
     given = json_lines(lines.text)
@@ -128,7 +129,7 @@ def status_in_a_pipe():
 
 
 def status_on_a_terminal():
-    watcher = Watcher("status", "nexmark_bids", "--watch", terminal=True)
+    watcher = Watcher("status", "nexmark_bids", "--watch", LONG, terminal=True)
     watcher.wait_for(lambda text: len(screens(text)) >= 3, "third screen")
     check(watcher.text.startswith("\033[H\033[2J"), "status --watch does not clear the screen first")
     for screen in screens(watcher.text)[:2]:
@@ -136,7 +137,7 @@ def status_on_a_terminal():
         check(re.search(r"^highest/0 ", screen, re.M), "a screen lacks a task")
     os.write(watcher.fd, b"\x03")
     check(watcher.ended() == signal.SIGINT, f"Ctrl-C ends status --watch with {watcher.status}")
-    once = Watcher("status", "nexmark_bids", terminal=True)
+    once = Watcher("status", "nexmark_bids", LONG, terminal=True)
     check(once.ended() == 0 and "\033" not in once.text, "status without --watch writes terminal codes")
 
 
@@ -145,7 +146,7 @@ def events_in_a_pipe():
     deaths = Watcher("events", "nexmark_bids", "--follow", "--event=process_died", "--limit=1")
     everything.wait_for(lambda text: '"event":"job_started"' in text, "job_started")
     old = run("events", "nexmark_bids", "--event=process_died").stdout.splitlines()[-1:]
-    check(run("kill", "nexmark_bids", "highest/0").returncode == 0, "kill highest/0")
+    check(run("kill", "nexmark_bids", "highest/0", LONG).returncode == 0, "kill highest/0")
     deaths.wait_for(lambda text: "highest/0" in text, "the death of highest/0")
     check(deaths.text.splitlines()[:-1] == old, f"--limit=1 --follow: {deaths.text!r} does not begin with the last one, {old!r}")
     # A standby takes over before the launcher has reaped the dead: either may be told first.
@@ -160,7 +161,7 @@ def events_in_a_pipe():
         log.write(filler * 75)
     wait_until(lambda: os.path.exists(os.path.join(directory, "events.1.jsonl")), "a rotation")
     seen = deaths.text.count("highest/0")
-    check(run("kill", "nexmark_bids", "highest/0").returncode == 0, "kill highest/0")
+    check(run("kill", "nexmark_bids", "highest/0", LONG).returncode == 0, "kill highest/0")
     deaths.wait_for(lambda text: text.count("highest/0") > seen, "death in the new file")
     os.close(deaths.fd)  # nothing is to be written, so only looking tells that nobody reads
     deaths.fd = os.open(os.devnull, os.O_RDONLY)
@@ -196,10 +197,10 @@ def main():
                             "--checkpoint-interval=100ms", "--restart-attempts=1000"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         wait_until(lambda: run("status", "nexmark_bids").returncode == 0, "the job")
-        directory = json.loads(run("status", "nexmark_bids", "--json").stdout)["directory"]
+        directory = json.loads(run("status", "nexmark_bids", "--json", LONG).stdout)["directory"]
         for part in (status_in_a_pipe, status_on_a_terminal, events_in_a_pipe, events_on_a_terminal, run_on_a_terminal):
             part()
-        last = Watcher("status", "nexmark_bids", "--watch")
+        last = Watcher("status", "nexmark_bids", "--watch", LONG)
         last.wait_for(lambda text: "state" in text, "first status")
         check(run("stop", "nexmark_bids").returncode == 0, "stop")
         check(last.ended() == 0 and "runs no more" in last.said(), f"the job's end ends status --watch with {last.status}: {last.said()}")

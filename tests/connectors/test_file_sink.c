@@ -26,7 +26,7 @@ static void tear_down(void)
     test_directory_remove();
 }
 
-TestSuite(file_sink, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(file_sink, .init = set_up, .fini = tear_down, .timeout = 240);
 
 static struct weir_ctx *opened(const struct weir_file_sink_options *options, uint64_t generation,
                                const struct host_image *from)

@@ -13,7 +13,7 @@
 static void set_up(void) { test_directory_make(); }
 static void tear_down(void) { test_directory_remove(); }
 
-TestSuite(file_source, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(file_source, .init = set_up, .fini = tear_down, .timeout = 240);
 
 /* The emitted records, each with "|" behind it. */
 static char *joined(const struct weir_ctx *ctx)

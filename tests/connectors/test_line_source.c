@@ -74,7 +74,7 @@ static void tear_down(void)
     test_directory_remove();
 }
 
-TestSuite(line_source, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(line_source, .init = set_up, .fini = tear_down, .timeout = 240);
 
 static void pipe_to_stdin(void)
 {

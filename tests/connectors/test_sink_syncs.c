@@ -57,7 +57,7 @@ static void tear_down(void)
     test_directory_remove();
 }
 
-TestSuite(sink_syncs, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(sink_syncs, .init = set_up, .fini = tear_down, .timeout = 240);
 
 /* persist() runs in a child, and what it noted would be gone with it: so it is called here. */
 static int persist(struct weir_ctx *ctx)

@@ -27,7 +27,7 @@ static void tear_down(void)
     test_directory_remove();
 }
 
-TestSuite(stdout_sink, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(stdout_sink, .init = set_up, .fini = tear_down, .timeout = 240);
 
 static const struct weir_stdout_sink_options text = {.format = WEIR_TEXT_LINES};
 

@@ -32,7 +32,11 @@ class Cgroup:
         self.path, self.counter = self.place(name)
         try:
             os.mkdir(self.path)
-            self.write(self.limit_name, str(LIMIT_BYTES))
+            try:
+                self.write(self.limit_name, str(LIMIT_BYTES))
+            except OSError:
+                os.rmdir(self.path)
+                raise
         except OSError as error:
             raise NoCgroup(f"{error.filename or self.path}: {error.strerror}") from None
 
@@ -195,7 +199,11 @@ def kill_coordinator(job, hog, setting):
 
 def scores_above_the_launchers(setting):
     """Started with a score of its own, the job's processes are above it all the same, in the same order."""
-    with Job(setting, {"count": 12000, "rate": 8000}, []) as job:
+    with_longer_jobs(lambda count: read_scores(setting, count), 12000)
+
+
+def read_scores(setting, count):
+    with Job(setting, {"count": count, "rate": 8000}, []) as job:
         command = job.command
         job.command = lambda: ["/bin/sh", "-c", 'echo 600 >/proc/self/oom_score_adj && exec "$@"', "sh"] + command()
         job.start(kill="h3:2:stop@snapshot:track")

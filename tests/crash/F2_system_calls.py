@@ -7,7 +7,7 @@ import os
 import re
 import signal
 
-from crash_run import Failure, Job
+from crash_run import EndedEarly, Failure, Job, with_longer_jobs
 from support import run_cases
 
 KILLS_PER_JOB = 24
@@ -48,9 +48,9 @@ class TracedJob(Job):
             return report.read().splitlines()
 
 
-def run_job(setting, place, options, first, step, kills, seed):
+def run_job(setting, place, options, first, step, kills, seed, count):
     """Returns the kills, and whether a process lived to its end without an n-th call."""
-    parameters = {"count": 2000 if place[0] == "launcher" else 8000, "rate": 0 if place[0] == "launcher" else 20000, "seed": seed}
+    parameters = {"count": count // 4 if place[0] == "launcher" else count, "rate": 0 if place[0] == "launcher" else 20000, "seed": seed}
     with TracedJob(setting, parameters, options, place, first, step, kills) as job:
         job.start()
         status = job.wait()
@@ -78,7 +78,7 @@ def options_of(place):
     return ["--io=uring"] if "io_uring_enter" in place[4] else ["--io=pwrite"] if "pwrite64" in place[4] else []
 
 
-def sweep(setting, place, options, random):
+def sweep(setting, place, options, random, count):
     role, _, wanted, step_max, must = place
     wanted = KILLS_LONG if setting.long else wanted
     step = 1 if setting.long else (step_max + 1) // 2 + random.randrange((step_max + 1) // 2) if step_max > 1 else 1
@@ -86,7 +86,7 @@ def sweep(setting, place, options, random):
     seen, dry = collections.Counter(), 0
     while sum(seen.values()) < wanted:
         at_once = 1 if role == "launcher" else min(KILLS_PER_JOB, wanted - sum(seen.values()))
-        result = run_job(setting, place, options + options_of(place), n, step, at_once, random.randrange(4))
+        result = run_job(setting, place, options + options_of(place), n, step, at_once, random.randrange(4), count)
         if result is None:
             return
         done, whole = result
@@ -99,9 +99,9 @@ def sweep(setting, place, options, random):
             if setting.long or dry > 2:
                 break
     if not seen:
-        raise Failure("no process was killed")
+        raise EndedEarly("no process was killed")
     if must - set(seen):
-        raise Failure(f"never killed at {must - set(seen)}; killed at: {dict(seen)}")
+        raise EndedEarly(f"never killed at {must - set(seen)}; killed at: {dict(seen)}")
 
 
 def make_cases(setting, random):
@@ -110,7 +110,8 @@ def make_cases(setting, random):
         for options in ([], ["--takeover=off"], ["--no-chain"]) if setting.long and place[0] != "newborn" else ([],):
             if place[0].startswith("standby") and "--takeover=off" in options:
                 continue
-            yield f"{place[0]} {place[1]} {' '.join(options)}", lambda s, p=place, o=options, r=own: sweep(s, p, o, r)
+            yield f"{place[0]} {place[1]} {' '.join(options)}", \
+                lambda s, p=place, o=options, r=own: with_longer_jobs(lambda count: sweep(s, p, o, r, count), 8000, 3)
 
 
 if __name__ == "__main__":

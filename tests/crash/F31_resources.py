@@ -6,7 +6,7 @@ import os
 import resource
 import struct
 
-from crash_run import Failure, Job, with_longer_jobs
+from crash_run import EndedEarly, Failure, Job, with_longer_jobs
 from support import run_cases
 
 MEMORY, DESCRIPTORS = 0, 1
@@ -45,10 +45,10 @@ class FailingJob(Job):
             return struct.unpack("<16sQQQ", file.read())[3]
 
 
-def run_once(setting, place, kind, n, seed):
+def run_once(setting, place, kind, n, seed, count=2000):
     """Returns how many calls there were."""
     role, kill, options = place
-    with FailingJob(setting, {"count": 2000, "seed": seed, "rate": 15000}, options,
+    with FailingJob(setting, {"count": count, "seed": seed, "rate": 15000}, options,
                     ["fault=none"]) as job:  # processes may say that they fail
         job.plan(role, kind, n)
         job.start(kill)
@@ -75,14 +75,20 @@ def run_once(setting, place, kind, n, seed):
 
 def refuse(setting, place, kind, random):
     seed = random.randrange(4)
-    total = run_once(setting, place, kind, 0, seed)
+    count = 2000
+
+    def look(longer):  # what is to be killed, or forked, may come too late for a short job
+        nonlocal count
+        count, total = longer, run_once(setting, place, kind, 0, seed, longer)
+        if total == 0 and kind == MEMORY:
+            raise EndedEarly("it asks for nothing: the test sees nothing")
+        return total
+    total = with_longer_jobs(look, count)
     if total == 0:
-        if kind == MEMORY:
-            raise Failure("it asks for nothing: the test sees nothing")
         return
     numbers = range(1, total + 1) if setting.long else sorted(random.sample(range(1, total + 1), min(SAMPLES, total)))
     for n in numbers:
-        run_once(setting, place, kind, n, seed)
+        run_once(setting, place, kind, n, seed, count)
 
 
 def limit_all(job, what, value):

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 
-from crash_run import Failure, Job, with_longer_jobs
+from crash_run import EndedEarly, Failure, Job, with_longer_jobs
 from random_kills import role_of
 from support import run_cases
 
@@ -38,7 +38,7 @@ def storm(setting, options, kill, seed):
             if kill is None and job.events("recovery_started"):
                 raise Failure("a process failed of the signals")
             if sent < 1000:
-                raise Failure(f"only {sent} signals were sent")
+                raise EndedEarly(f"only {sent} signals were sent")
             setting.count("jobs")
             setting.count("signals", sent)
             setting.count("kills", job.fired())

@@ -16,8 +16,8 @@ import time
 
 import oracle
 
-DEADLINE_S = 120.0
-Process = collections.namedtuple("Process", "pid name state session")
+DEADLINE_S = 300.0  # far beyond what a loaded machine needs
+Process = collections.namedtuple("Process", "pid name state session began")  # began: in ticks, since the machine's start
 # What a task may die of without being killed: recovered from, and so not to be seen in the output.
 OWN_FAULTS = re.compile(r".*(?:AddressSanitizer|LeakSanitizer|runtime error:|check failed|assertion|killed by signal (?!9\b)\d|"
                         r"exited with status).*", re.I)
@@ -47,13 +47,18 @@ def read_process(pid):
     except OSError:
         return None
     name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
-    return Process(pid, name, rest[0], int(rest[3])) if rest[0] not in "ZX" else None
+    return Process(pid, name, rest[0], int(rest[3]), int(rest[19])) if rest[0] not in "ZX" else None
 
 
 def session_processes(session):
     """The living processes of a session, whoever their parent is by now."""
     found = [read_process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()]
     return [process for process in found if process is not None and process.session == session]
+
+
+def age_order(process):
+    """The oldest first; process ids begin anew at some time."""
+    return process.began, process.pid
 
 
 def send(process, number):
@@ -75,14 +80,16 @@ def send(process, number):
 
 
 def wait_until(condition, what, deadline_s=DEADLINE_S):
-    end = time.monotonic() + deadline_s
+    begun = time.monotonic()
     while True:
+        looked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > begun + deadline_s:
             raise Failure(f"after {deadline_s:.0f} s still not: {what}")
-        time.sleep(0.002)
+        time.sleep(max(0.002, now - looked))  # to look takes time of a processor that the job needs
 
 
 class Job:
@@ -124,8 +131,9 @@ class Job:
     def command(self):
         values = {"input": os.path.join(self.directory, "input.bin"), "output": os.path.join(self.directory, "output"),
                   "tallies": os.path.join(self.directory, "tallies"), "sinks": self.sinks, **self.parameters}
-        command = [self.setting.program, "run", "--directory", self.checkpoints, "--checkpoint-interval", "10ms",
-                   "--ring-size", "64KiB", "--restart-delay", "1ms", "--restart-delay-max", "20ms"]
+        # A process that a busy machine does not let run for a while is not hung.
+        command = [self.setting.program, "run", "--directory", self.checkpoints, "--checkpoint-interval", "10ms", "--ring-size", "64KiB",
+                   "--restart-delay", "1ms", "--restart-delay-max", "20ms", "--heartbeat-timeout", "60s"]
         command += self.options
         for item in list(f"{name}={value}" for name, value in values.items()) + self.settings:
             command += ["--set", item]
@@ -152,8 +160,17 @@ class Job:
         """While it runs."""
         value = wait_until(lambda: condition() or self.process.poll() is not None, what)
         if self.process.returncode is not None:
-            raise EndedEarly(f"the job ended (status {self.process.returncode}) before: {what}")
+            self.ended_before(what)
         return value
+
+    def ended_before(self, what):
+        """A job that is at its end too early has to be right all the same; and none ends too early by failing."""
+        status = self.process.wait()
+        if status not in (0, -signal.SIGKILL):
+            raise Failure(f"the job failed (status {status}) before: {what}")
+        if status == 0:
+            self.compare()
+        raise EndedEarly(f"the job ended (status {status}) before: {what}")
 
     def run_to_end(self, kill=None):
         """To exit status 0; a launcher that a kill point took is started again."""
@@ -181,9 +198,13 @@ class Job:
         return ", ".join(texts)
 
     def kill_all(self):
-        for session in self.sessions:
-            for process in session_processes(session):
+        """Until none is left, also of those that are forked meanwhile."""
+        def gone():
+            left = [process for session in self.sessions for process in session_processes(session)]
+            for process in left:
                 send(process, signal.SIGKILL)
+            return not left
+        wait_until(gone, "all processes of a killed job are gone")
         if self.process is not None:
             self.process.wait()
 
@@ -199,10 +220,28 @@ class Job:
         except OSError:
             return ""
 
+    def event_files(self):
+        """Oldest first, each by its inode: a full one is renamed."""
+        names = [f"events.{age}.jsonl" for age in (3, 2, 1)] + ["events.jsonl"]
+        found = []
+        for path in (os.path.join(self.checkpoints, name) for name in names):
+            try:
+                found.append((path, os.stat(path).st_ino))
+            except FileNotFoundError:
+                pass
+        return found
+
     def events(self, name):
-        paths = glob.glob(os.path.join(self.checkpoints, "events*.jsonl"))
-        return [line for path in paths for line in open(path, encoding="utf-8", errors="replace") if f'"event":"{name}"' in
-                line.replace('": "', '":"') and line.endswith("\n")]  # the last one may be half written at this moment
+        while True:
+            files, lines = self.event_files(), []
+            for path, _ in files:
+                try:
+                    with open(path, encoding="utf-8", errors="replace") as file:
+                        lines += [line for line in file if f'"event":"{name}"' in line.replace('": "', '":"') and line.endswith("\n")]
+                except FileNotFoundError:
+                    pass
+            if self.event_files() == files:  # no other has taken a name meanwhile
+                return lines  # but the last one, where it is half written at this moment
 
     def fired(self):
         """How many rows of WEIR_KILL took effect."""

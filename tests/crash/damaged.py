@@ -104,7 +104,7 @@ def stale_block(job, random):
     for path, old in pairs:
         blocks = list(enumerate(read_blocks(old)))[:os.path.getsize(path) // BLOCK_BYTES]
         random.shuffle(blocks)
-        if any(replace_block(path, i * BLOCK_BYTES, block) for i, block in blocks[:1]):
+        if any(replace_block(path, i * BLOCK_BYTES, block) for i, block in blocks):  # the first that differs
             return os.path.basename(path)
     raise Failure("no snapshot of the checkpoint before differs from the newest one's")
 

@@ -52,8 +52,8 @@ def no_more_than_it_must(point, role, nth, seed):
     return lambda setting: with_longer_jobs(lambda count: run_one(setting, count), 8000)
 
 
-def staged(job):
-    return glob.glob(os.path.join(job.directory, "output", ".part-*"))
+def staged(job, subtask=""):
+    return glob.glob(os.path.join(job.directory, "output", f".part-{subtask}*"))
 
 
 def size_of(path):
@@ -63,10 +63,10 @@ def size_of(path):
         return 0
 
 
-def wait_for_output(job, times):
-    """Until so many batches have reached the sinks: their staged files grow."""
+def wait_for_output(job, times, subtask=""):
+    """Until so many batches have reached the sinks, or one of them: their staged files grow."""
     def size():
-        return sum(map(size_of, staged(job)))
+        return sum(map(size_of, staged(job, subtask)))
     for _ in range(times):
         before = size()
         job.wait_for(lambda b=before: size() > b, "more output")
@@ -99,6 +99,8 @@ def persisted_first(seed):
             job.wait_for(lambda: job.fired() == 1, "the stop")
             completed = len(job.events("checkpoint_completed"))
             child = job.wait_for(lambda: [process for process in job.processes() if process.state == "T"], "the child")
+            for subtask in range(job.sinks):  # each has had a turn since: what is of an earlier checkpoint has its name
+                wait_for_output(job, 2, f"{subtask}-")
             names = staged(job)
             for name in names:
                 os.rename(name, name + ".failed")

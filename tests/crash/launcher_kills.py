@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from crash_run import Failure, Job, send, session_processes
+from crash_run import DEADLINE_S, EndedEarly, Failure, Job, send, session_processes, with_longer_jobs
 from support import run_cases
 
 
@@ -52,17 +52,22 @@ def make_case(number, seed, random, lives):
 
 def second_instance(setting):
     """Refused while the first one runs, and does it no harm."""
-    with Job(setting, {"count": 16000, "rate": 20000}) as job:
-        job.start()
-        first = job.process
-        job.wait_for(lambda: job.events("checkpoint_completed"), "a checkpoint")
-        job.start()
-        second, job.process = job.process, first
-        if second.wait(60) == 0 or "another instance" not in job.log():
-            raise Failure("a second instance on the same directory was not refused")
-        if job.wait() != 0:
-            raise Failure(f"exit status {first.returncode}")
-        job.check_end()
+    def run(count):
+        with Job(setting, {"count": count, "rate": 20000}) as job:
+            job.start()
+            first = job.process
+            job.wait_for(lambda: job.events("checkpoint_completed"), "a checkpoint")
+            job.start()
+            second, job.process = job.process, first
+            status = second.wait(DEADLINE_S)
+            if status == 0 and first.poll() == 0:
+                raise EndedEarly("the first instance had ended before the second one did")
+            if status == 0 or "another instance" not in job.log():
+                raise Failure("a second instance on the same directory was not refused")
+            if job.wait() != 0:
+                raise Failure(f"exit status {first.returncode}")
+            job.check_end()
+    with_longer_jobs(run, 16000)
 
 
 def make_cases(setting, random):

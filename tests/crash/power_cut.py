@@ -7,9 +7,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
-from crash_run import Failure, Job, wait_until
+from crash_run import EndedEarly, Failure, Job, wait_until, with_longer_jobs
 from support import run_cases
 
 CLONE_NEWNS = 0x20000
@@ -26,8 +27,13 @@ class Disk:
         os.makedirs(path, exist_ok=True)
         with open(self.image, "wb") as image:
             image.truncate(256 << 20)
-        self.run("mkfs.ext4", "-q", "-F", self.image)
-        self.mount()
+        try:
+            self.run("mkfs.ext4", "-q", "-F", self.image)
+            self.mount()
+        except Failure:
+            os.rmdir(path)
+            os.unlink(self.image)
+            raise
 
     @staticmethod
     def run(*command):
@@ -79,16 +85,19 @@ class JobOnDisk(Job):
 
     def __exit__(self, kind, error, trace):
         super().__exit__(kind, error, trace)
-        if kind is None:
+        if kind is None or issubclass(kind, EndedEarly):
             os.unlink(self.log_path)
 
 
 def make_case(number, seed, random, cuts):
     def run(setting):
+        with_longer_jobs(lambda count: run_one(setting, count), 16000)
+
+    def run_one(setting, count):
         options = [[], ["--no-chain"], ["--io=pwrite"]][number % 3]
         disk = Disk(os.path.join(setting.scratch, f"power-{os.getpid()}-{number}"))
         try:
-            with JobOnDisk(setting, disk, {"count": 16000, "rate": 8000, "seed": seed}, options) as job:
+            with JobOnDisk(setting, disk, {"count": count, "rate": 8000, "seed": seed}, options) as job:
                 disk.sync()
                 cut = False
                 for _ in range(cuts):
@@ -102,7 +111,7 @@ def make_case(number, seed, random, cuts):
                     cut = True
                     setting.count("power cuts")
                 if not cut:
-                    raise Failure("the job ended before the power was cut once")
+                    raise EndedEarly("the job ended before the power was cut once")
                 setting.count("files seen before a cut and again at the end", len(job.seen))
                 job.run_to_end()
                 job.check_end()
@@ -124,8 +133,20 @@ def own_mounts():
             subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode == 0)
 
 
+def skip_unless_possible():
+    """A container may have root and no loop devices."""
+    why = "needs root and loop devices"
+    if own_mounts():
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                Disk(os.path.join(scratch, "probe")).remove()
+                return
+        except Failure as failure:
+            why = failure
+    print(f"skipped: no ext4 on a loop device can be mounted here ({why})")
+    sys.exit(77)
+
+
 if __name__ == "__main__":
-    if not own_mounts():
-        print("skipped: no ext4 on a loop device can be mounted here (needs root and loop devices)")
-        sys.exit(77)
+    skip_unless_possible()
     run_cases("crash.power_cut", __doc__, make_cases)

@@ -46,7 +46,7 @@ FIRST_DEATH = "p5:3@sink"
 # (point, role, plan) that no run reaches, each with its reason. Any other that is not reached, and any of these that is, fails
 # the sweep.
 UNREACHED = {}
-ATTEMPTS = 4  # a row may be missed: whether, say, a chunk is written while its cut lives is a matter of time.
+ATTEMPTS = 7  # a row may be missed: whether, say, a chunk is written while its cut lives is a matter of time.
               # Each attempt is twice as long as the one before
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import struct
 
-from crash_run import EndedEarly, Failure, Job, read_process, send, with_longer_jobs
+from crash_run import EndedEarly, Failure, Job, age_order, read_process, send, with_longer_jobs
 from support import run_cases
 
 TAKEOVERS_MAX = 12  # engine/takeover.h
@@ -18,7 +18,8 @@ COMMIT_HEAD_BYTES = 64 + 8 + 64 * 272  # struct commit_area of engine/batch.h
 def tasks_of(job):
     """The tasks: no coordinator, no snapshot child, no standby, none that has just been forked and bears the launcher's name. A snapshot
     child bears its task's for its first moments: the task is the one that the last takeover names, or the oldest."""
-    named = sorted((process for process in job.processes() if "/" in process.name and ":" not in process.name), reverse=True)
+    named = sorted((process for process in job.processes() if "/" in process.name and ":" not in process.name),
+                   key=age_order, reverse=True)
     tasks = {process.name: process for process in named}
     takers = {event["task"]: event["pid"] for event in map(json.loads, job.events("takeover"))}
     for process in named:
@@ -114,10 +115,10 @@ def given_up_meanwhile(setting):
         options = ["--checkpoint-timeout=300ms", "--checkpoint-tolerated-failures=unlimited", "--heartbeat-timeout=60s"]
         with Job(setting, {"count": count, "rate": 8000}, options) as job:
             job.start(kill="b3:3:stop@track")
-            job.wait_for(lambda: job.fired() == 1, "the stop")
-            job.wait_for(lambda: job.events("checkpoint_aborted"), "the checkpoint is given up")
+            stopped = job.wait_for(lambda: [process for process in tasks_of(job) if process.state in "Tt"], "the stop")
+            aborted = len(job.events("checkpoint_aborted"))
+            job.wait_for(lambda: len(job.events("checkpoint_aborted")) > aborted, "the checkpoint is given up")
             before = len(job.events("checkpoint_completed"))
-            stopped = [process for process in tasks_of(job) if process.state in "Tt"]
             if kill(job, stopped) != 1:
                 raise Failure(f"{len(stopped)} tasks stand still, not one")
             job.wait_for(lambda: len(job.events("checkpoint_completed")) > before + 2, "checkpoints after the takeover")
@@ -161,7 +162,11 @@ def commit_slots(job, task):
     folder = f"/proc/{job.process.pid}/fd"
     for entry in os.listdir(folder):
         path = os.path.join(folder, entry)
-        if os.readlink(path) == f"/memfd:{task.name} (deleted)":
+        try:
+            found = os.readlink(path) == f"/memfd:{task.name} (deleted)"
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if found:
             memory = os.open(path, os.O_RDWR)
             if os.pread(memory, 8, 0) == b"werchunk":
                 slot_bytes, = struct.unpack("=I", os.pread(memory, 4, PAGE_BYTES + 4))
@@ -176,10 +181,10 @@ def damaged_record(options):
         with Job(setting, {"count": count, "rate": RATE}, options) as job:
             job.start()
             job.wait_for(lambda: len(job.events("checkpoint_completed")) > 1, "two checkpoints")
-            task = next(task for task in tasks_of(job) if task.name == "track/0")
+            task = job.wait_for(lambda: [task for task in tasks_of(job) if task.name == "track/0"], "track/0")[0]
             memory, slots = commit_slots(job, task)
             send(task, signal.SIGSTOP)
-            job.wait_for(lambda: read_process(task.pid).state == "T", "the stop")
+            job.wait_for(lambda: (now := read_process(task.pid)) is not None and now.state == "T", "the stop")
             for slot in slots:
                 checksum = os.pread(memory, 8, slot)
                 os.pwrite(memory, bytes([checksum[0] ^ 1]) + checksum[1:], slot)

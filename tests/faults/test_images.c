@@ -16,7 +16,7 @@
 #define PATH "/disk"
 #define MARKS_MAX 64
 
-TestSuite(F22_images, .timeout = 240);
+TestSuite(F22_images, .timeout = 900);
 
 /* ---- the recorded sequence ---- */
 

@@ -32,7 +32,7 @@ static void tear_down(void)
     scratch_remove(path);
 }
 
-TestSuite(F05_late_writes, .timeout = 120, .fini = tear_down);
+TestSuite(F05_late_writes, .timeout = 480, .fini = tear_down);
 
 static bool write_text(const char *directory, const char *name, const char *text)
 {

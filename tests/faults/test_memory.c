@@ -12,7 +12,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 
-TestSuite(F31_memory, .timeout = 120);
+TestSuite(F31_memory, .timeout = 480);
 
 static bool armed;
 static unsigned calls;

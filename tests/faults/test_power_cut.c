@@ -53,7 +53,7 @@ static void tear_down(void)
     scratch_remove(scene.path);
 }
 
-TestSuite(F22_power_cut, .timeout = 600, .fini = tear_down);
+TestSuite(F22_power_cut, .timeout = 1800, .fini = tear_down);
 
 static void cut(void *arg)
 {

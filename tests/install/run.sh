@@ -38,7 +38,7 @@ awk 'BEGIN { for (i = 0; i < 1000; i++) { v = i * i; for (b = 0; b < 8; b++) { p
 
 check_program() { # NAME PROGRAM
     rm -rf "$work/out" "$XDG_STATE_HOME"
-    (cd "$work" && timeout -k 5 60 "$2" run --quiet --set=count=1000 2> "$work/log") || { cat "$work/log" >&2; fail "$1: run"; }
+    (cd "$work" && timeout -k 5 600 "$2" run --quiet --set=count=1000 2> "$work/log") || { cat "$work/log" >&2; fail "$1: run"; }
     cat "$work"/out/part-* | od -An -v -tu1 -w1 | tr -d ' ' > "$work/got"
     cmp -s "$work/expected" "$work/got" || fail "$1: the output differs"
     "$2" list 2> /dev/null | grep -q 'No job runs' || fail "$1: list"
@@ -58,7 +58,7 @@ for language in c c++; do
     standard=$([ $language = c ] && echo c11 || echo c++17)
     # shellcheck disable=SC2086
     "$cc" -x $language -std=$standard -Wall -Wextra -Wpedantic -Werror "$source/chaos.c" $flags -o "$work/chaos_$language"
-    kept=$(cd "$work" && TMPDIR="$work/scratch" timeout -k 5 100 "$work/chaos_$language") || fail "chaos, $language"
+    kept=$(cd "$work" && TMPDIR="$work/scratch" timeout -k 5 600 "$work/chaos_$language") || fail "chaos, $language"
     case $kept in "$work"/scratch/weir-chaos-*) rm -r "$kept" ;; *) fail "chaos kept '$kept'" ;; esac
     [ -z "$(ls -A "$work/scratch")" ] || fail "chaos left behind: $(ls "$work/scratch")"
     [ ! -e "$work/chaos-must-not-write-here" ] || fail "chaos wrote to the job's own output"
@@ -68,7 +68,7 @@ step "a shared object, for weir run ./job.so"
 # shellcheck disable=SC2086
 "$cc" -std=c11 -shared -fPIC "$source/job.c" $flags -o "$work/squares.so"
 rm -rf "$work/out" "$XDG_STATE_HOME"
-(cd "$work" && timeout -k 5 60 "$prefix/bin/weir" run ./squares.so --quiet 2> "$work/log") || { cat "$work/log" >&2; fail "weir run ./squares.so"; }
+(cd "$work" && timeout -k 5 600 "$prefix/bin/weir" run ./squares.so --quiet 2> "$work/log") || { cat "$work/log" >&2; fail "weir run ./squares.so"; }
 cat "$work"/out/part-* | od -An -v -tu1 -w1 | tr -d ' ' | cmp -s "$work/expected" - || fail "shared object: the output differs"
 
 step "find_package, C11 and C++17"

@@ -212,8 +212,8 @@ static struct process *start_job_va(struct scenario *s, const char *format, va_l
     char *text = format_text(format, args);
     char *set_output = NULL;
     cr_assert_geq(asprintf(&set_output, "output=%s", s->output), 0);
-    char *argv[WORDS_MAX] = {WEIR_TEST_JOBS, "run", "--directory", s->directory, "--set", set_output};
-    split(s, text, argv, 6);
+    char *argv[WORDS_MAX] = {WEIR_TEST_JOBS, "run", "--directory", s->directory, "--set", set_output, "--heartbeat-timeout", "60s"};
+    split(s, text, argv, 8);
     struct process *process = spawn(s, argv);
     free(set_output);
     free(text);
@@ -242,7 +242,10 @@ static int run_program(struct scenario *s, char *program_path, const char *forma
 {
     char *text = format_text(format, args);
     char *argv[WORDS_MAX] = {program_path};
-    split(s, text, argv, 1);
+    unsigned argc = split(s, text, argv, 1);
+    if (argc > 1 && (strcmp(argv[1], "status") == 0 || strcmp(argv[1], "kill") == 0))
+        argv[argc++] = "--timeout=60s";
+    argv[argc] = NULL;
     struct process *process = spawn(s, argv);
     int status = end_of(s, process);
     unlink(process->out_path);
@@ -496,6 +499,31 @@ static bool is_running(struct scenario *s, void *arg)
 }
 
 void await_running(struct scenario *s) { await(s, is_running, NULL, "the job runs"); }
+
+struct taken_in {
+    const char *task;
+    json_int_t count;
+};
+
+static bool have_taken_in(struct scenario *s, void *arg)
+{
+    const struct taken_in *wanted = arg;
+    size_t index;
+    json_int_t sum = 0;
+    json_t *task, *status = job_status(s);
+    json_array_foreach(json_object_get(status, "tasks"), index, task)
+        if (strncmp(json_string_value(json_object_get(task, "name")), wanted->task, strlen(wanted->task)) == 0)
+            sum += json_integer_value(json_object_get(task, "records_in"));
+    json_decref(status);
+    return sum >= wanted->count;
+}
+
+void await_records_in(struct scenario *s, const char *task, json_int_t count)
+{
+    char what[128];
+    snprintf(what, sizeof what, "%lld records in %s", (long long)count, task);
+    await(s, have_taken_in, &(struct taken_in){task, count}, what);
+}
 
 void stop_job(struct scenario *s, struct process *process)
 {

@@ -17,7 +17,8 @@
 
 #define ROOT_BYTES 384
 #define PATH_BYTES 512
-#define DEADLINE_S 60 /* far beyond what a loaded machine needs; a test that reaches it fails */
+#define DEADLINE_S 180 /* far beyond what a loaded machine needs; a test that reaches it fails */
+#define TIMEOUT_S 900  /* of a whole test, that hangs where no deadline watches */
 
 struct process {
     pid_t pid; /* 0: none, or waited for */
@@ -46,13 +47,14 @@ void scenario_begin(struct scenario *s, const char *name);
 /* Kills what still runs, waits until nothing of it is left, unmounts and removes everything. */
 void scenario_end(struct scenario *s);
 
-/* Starts the test job's `run` on this scenario's directory and output. The result belongs to the scenario. */
+/* Starts the test job's `run` on this scenario's directory and output, by default with much patience for processes that give no sign of
+ * life. The result belongs to the scenario. */
 struct process *start_job(struct scenario *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Waits for the end. The exit status, or 128 + signal. s->out and s->err are what it printed. */
 int end_of(struct scenario *s, struct process *process);
 /* Both. */
 int run_job(struct scenario *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Runs the `weir` command / the test job's program itself with these words. */
+/* Runs the `weir` command / the test job's program itself with these words. Where it asks a job it waits long for the answer. */
 int weir(struct scenario *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int program(struct scenario *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -88,6 +90,8 @@ json_t *event_at(const struct scenario *s, const char *name, int n);
 json_t *job_status(struct scenario *s);
 /* As the kernel shows it: 'R' running, 'S' asleep, 'T' stopped, 'Z' ended and not reaped; 0 where there is none. */
 char process_state(pid_t pid);
+/* Until the tasks whose name begins so have taken in as many records together: they are in the next checkpoint. */
+void await_records_in(struct scenario *s, const char *task, json_int_t count);
 /* The process ids of a running job: launcher, coordinator, tasks. */
 unsigned job_pids(struct scenario *s, pid_t *pids, unsigned capacity);
 

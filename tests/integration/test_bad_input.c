@@ -19,7 +19,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(bad_input, .init = begin, .fini = end, .timeout = 240);
+TestSuite(bad_input, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define REFUSED 4
 

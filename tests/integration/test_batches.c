@@ -18,7 +18,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(batches, .init = begin, .fini = end, .timeout = 240);
+TestSuite(batches, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 static void add_row(struct lines *lines, uint64_t a, uint64_t b, uint64_t c)
 {

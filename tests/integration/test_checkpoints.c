@@ -12,7 +12,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(checkpoints, .init = begin, .fini = end, .timeout = 240);
+TestSuite(checkpoints, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 /* A job that never ends: 100 numbers every 20 ms, counted per key. */
 #define ENDLESS "--set count=0 --set step=100 --set delay=20"
@@ -123,7 +123,8 @@ Test(checkpoints, a_minimum_pause_separates_them)
 Test(checkpoints, one_that_takes_too_long_is_given_up_and_the_job_goes_on)
 {
     s.kill_list = strdup("h3:1:delay=60000@snapshot:count");
-    struct process *job = start_job(&s, ENDLESS " --checkpoint-interval 20ms --checkpoint-timeout 300ms");
+    struct process *job = start_job(&s, ENDLESS " --checkpoint-interval 20ms --checkpoint-timeout 300ms "
+                                    "--checkpoint-tolerated-failures unlimited");
     await_events(&s, "checkpoint_aborted", 1);
     json_t *event = event_at(&s, "checkpoint_aborted", 0);
     const char *reason = json_string_value(json_object_get(event, "reason"));
@@ -212,10 +213,11 @@ Test(checkpoints, the_api_takes_one_and_stops_the_job)
     struct weir_error err = {0};
     uint64_t first = 0, second = 0;
     await_running(&s);
-    cr_assert_eq(weir_checkpoint_now(s.directory, 10000, &first, &err), WEIR_OK, "%s", err.text);
-    cr_assert_eq(weir_checkpoint_now(s.directory, 10000, &second, &err), WEIR_OK, "%s", err.text);
+    await_records_in(&s, "count", 100);
+    cr_assert_eq(weir_checkpoint_now(s.directory, 60000, &first, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(weir_checkpoint_now(s.directory, 60000, &second, &err), WEIR_OK, "%s", err.text);
     cr_assert(first > 0 && second > first, "%" PRIu64 ", %" PRIu64, first, second);
-    cr_assert_eq(weir_stop(s.directory, 10000, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(weir_stop(s.directory, 60000, &err), WEIR_OK, "%s", err.text);
     cr_assert_eq(end_of(&s, job), 0, "%s", s.err);
     cr_assert_eq(weir_checkpoint_now(s.directory, 1000, &first, &err), WEIR_ENOENT);
     cr_assert_eq(weir_stop(s.directory, 1000, &err), WEIR_ENOENT);
@@ -226,8 +228,8 @@ Test(checkpoints, output_appears_with_its_checkpoint_and_not_before)
 {
     struct process *job = start_job(&s, SILENT " --checkpoint-interval off");
     await_running(&s);
+    await_records_in(&s, "count", 100);
     cr_assert_eq(output_count(s.output), 0, "nothing is visible before the first checkpoint");
-    await_running(&s);
     cr_assert_eq(weir(&s, "checkpoint @"), 0, "%s", s.err);
     await_output(&s, 100); /* the sink is told after the checkpoint is complete */
     stop_job(&s, job);
@@ -284,6 +286,7 @@ Test(checkpoints, guarantee_none_takes_none_and_says_so)
 {
     struct process *job = start_job(&s, SILENT " --guarantee none");
     await_running(&s);
+    await_records_in(&s, "count", 100);
     cr_assert_eq(weir(&s, "checkpoint @"), 2, "%s", s.err);
     ASSERT_ERR_SAYS(&s, "--guarantee=none");
     stop_job(&s, job);

@@ -13,7 +13,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(commands, .init = begin, .fini = end, .timeout = 240);
+TestSuite(commands, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define SILENT "--set count=100 --set hold=1 --set p=2 --no-chain --checkpoint-interval 20ms"
 enum { DONE = 0, FAILED = 1, USAGE = 2, NOT_FOUND = 3, REFUSED = 4, DAMAGED = 5 };

@@ -93,7 +93,7 @@ static void end(void)
     scenario_end(&s);
 }
 
-TestSuite(damage, .init = begin, .fini = end, .timeout = 280);
+TestSuite(damage, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 static void note_skipped(void *self, uint64_t checkpoint_id, const struct weir_error *reason)
 {

@@ -15,7 +15,7 @@ static void begin(void)
     snprintf(directory_option, sizeof directory_option, "directory=%s", s.directory);
 }
 static void end(void) { scenario_end(&s); }
-TestSuite(embed, .init = begin, .fini = end, .timeout = 240);
+TestSuite(embed, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 static int64_t twice(const struct weir_record *record, void *out, const void *arg)
 {

@@ -24,7 +24,7 @@ static void end(void)
     unsetenv("WEIR_IO_FAULT");
     scenario_end(&s);
 }
-TestSuite(lazy, .init = begin, .fini = end, .timeout = 120);
+TestSuite(lazy, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define KEYS UINT64_C(100000)
 #define JOB "--set shape=keyed --set keys=100000 --checkpoint-interval off "
@@ -99,7 +99,7 @@ static void set_kills(const char *list)
 Test(lazy, the_first_record_is_processed_before_the_last_chunk_is_read)
 {
     make_state();
-    setenv("WEIR_IO_FAULT", "pread:1*1000000:delay=50", 1);
+    setenv("WEIR_IO_FAULT", "pread:1*1000000:delay=150", 1);
     struct process *job = start_job(&s, JOB "--set count=100010 --set hold=1");
     await(&s, is_loaded, NULL, "all is loaded");
     assert_loaded("lazy", true);
@@ -169,9 +169,9 @@ Test(lazy, the_restored_checkpoint_is_kept_as_long_as_it_is_read)
 {
     make_state();
     size_t before = event_count(&s, "checkpoint_completed");
-    set_kills("v2:1:delay=2000@count,l1:250:delay=60000@count");
+    set_kills("v2:1:delay=2000@count,l1:250:delay=600000@count");
     struct process *job = start_job(&s, "--set shape=keyed --set keys=100000 --checkpoint-interval 20ms --checkpoints-retained 1 "
-                                    "--set count=100001 --set hold=1");
+                                    "--set count=100001 --set hold=1 --heartbeat-timeout off");
     await_events(&s, "checkpoint_completed", before + 1);
     for (unsigned i = 0; i < 2; i++) /* the coordinator answers between two turns: it has deleted what it wants to */
         json_decref(job_status(&s));
@@ -252,13 +252,27 @@ Test(lazy, nothing_of_a_damaged_checkpoint_is_committed_meanwhile)
     assert_counts(200000);
 }
 
+/* How many reads there are is a matter of time: the state is read in parts, or as records need it. */
+static void read_fails_at(unsigned nth)
+{
+    char fault[64];
+    make_state();
+    snprintf(fault, sizeof fault, "pread:%u:error=EIO", nth);
+    setenv("WEIR_IO_FAULT", fault, 1);
+    cr_assert_eq(run_job(&s, JOB "--set count=200000 --restart-delay 1ms"), 0, "%s", s.err);
+}
+
 /* The disk's mood is no damage: the same checkpoint is tried again. */
 Test(lazy, a_read_that_fails_is_tried_again_from_the_same_checkpoint)
 {
-    make_state();
-    setenv("WEIR_IO_FAULT", "pread:25:error=EIO", 1);
-    cr_assert_eq(run_job(&s, JOB "--set count=200000 --restart-delay 1ms"), 0, "%s", s.err);
-    ASSERT_ERR_SAYS(&s, "as it is read lazily", "read the blocks");
+    read_fails_at(25);
+    for (unsigned nth = 24; strstr(s.err, "as it is read lazily") == NULL; nth--) {
+        cr_assert_gt(nth, 3, "no read was one of a task that runs");
+        end();
+        begin();
+        read_fails_at(nth);
+    }
+    ASSERT_ERR_SAYS(&s, "read the blocks");
     cr_assert_eq(event_count(&s, "checkpoint_skipped_damaged"), 0);
     cr_assert_eq(event_count(&s, "recovery_finished"), 1);
     assert_counts(200000);

@@ -19,7 +19,7 @@ static void begin(void)
     snprintf(note, sizeof note, "%s/note", s.root);
 }
 static void end(void) { scenario_end(&s); }
-TestSuite(recovery, .init = begin, .fini = end, .timeout = 240);
+TestSuite(recovery, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define FAILED 1
 
@@ -283,7 +283,7 @@ static bool answers(struct scenario *scenario, void *arg)
 Test(recovery, a_job_that_stood_still_as_a_whole_is_not_taken_for_hung)
 {
     pid_t pids[8];
-    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms --heartbeat-timeout 1500ms");
+    struct process *job = start_job(&s, "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms --heartbeat-timeout 4s");
     await_output(&s, 100);
     unsigned count = job_pids(&s, pids, 8);
     for (unsigned i = 1; i < count; i++)
@@ -291,7 +291,7 @@ Test(recovery, a_job_that_stood_still_as_a_whole_is_not_taken_for_hung)
     struct sleeper launcher = {pids[0], sleeps_of(pids[0]) + 1};
     await(&s, has_slept_again, &launcher, "the launcher has seen the coordinator's last sign of life");
     kill(pids[0], SIGSTOP);
-    poll(NULL, 0, 3500); /* the span for which it stands still: more than launcher and coordinator have patience for */
+    poll(NULL, 0, 9500); /* the span for which it stands still: more than launcher and coordinator have patience for */
     launcher.sleeps = sleeps_of(pids[0]);
     kill(pids[0], SIGCONT);
     await(&s, has_slept_again, &launcher, "the launcher has had a turn");

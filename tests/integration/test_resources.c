@@ -20,7 +20,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(resources, .init = begin, .fini = end, .timeout = 240);
+TestSuite(resources, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define ENDLESS "--set count=0 --set step=100 --set delay=20 --checkpoint-interval 20ms"
 /* Nobody's user, and another one for each test: its processes are that test's alone. */
@@ -256,7 +256,7 @@ Test(resources, a_start_on_a_full_checkpoint_disk_is_refused_in_words_and_loses_
 
 Test(resources, a_full_output_disk_stalls_or_fails_the_job_but_shows_no_partial_output)
 {
-    if (!mount_small_disk(s.output, 1 << 20))
+    if (!mount_small_disk(s.output, 32 << 20))
         skip("needs to mount a small disk, as root");
     struct process *job = start_job(&s, ENDLESS " --restart fixed-delay --restart-attempts 1000 --restart-delay 20ms");
     await_output(&s, 100);

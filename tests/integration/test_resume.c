@@ -17,7 +17,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(resume, .init = begin, .fini = end, .timeout = 240);
+TestSuite(resume, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define KEYS UINT64_C(17)
 #define REFUSED 4

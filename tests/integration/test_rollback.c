@@ -17,7 +17,7 @@
 static struct scenario s;
 static void begin(void) { scenario_begin(&s, criterion_current_test->name); }
 static void end(void) { scenario_end(&s); }
-TestSuite(rollback, .init = begin, .fini = end, .timeout = 240);
+TestSuite(rollback, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 #define KEYS 20000
 #define ENDLESS "--set count=0 --set keys=20000 --set step=500 --set delay=5 --no-chain --restart-delay 1ms "

@@ -20,7 +20,7 @@ static void begin(void)
     snprintf(note, sizeof note, "%s/note", s.root);
 }
 static void end(void) { scenario_end(&s); }
-TestSuite(wakes, .init = begin, .fini = end, .timeout = 240);
+TestSuite(wakes, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 static bool note_has(struct scenario *scenario, void *arg)
 {

@@ -16,7 +16,7 @@ static void begin(void)
     snprintf(note, sizeof note, "%s/note", s.root);
 }
 static void end(void) { scenario_end(&s); }
-TestSuite(warm_up, .init = begin, .fini = end, .timeout = 240);
+TestSuite(warm_up, .init = begin, .fini = end, .timeout = TIMEOUT_S);
 
 enum { USAGE = 2 }; /* what a wrong use of the API ends with */
 

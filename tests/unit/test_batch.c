@@ -12,7 +12,7 @@
 #define LIMIT (CHUNK_LIMIT_BYTES_MIN * 4)
 #define OVERFLOW_LIMIT (UINT64_C(1) << 20)
 
-TestSuite(batch, .timeout = 60);
+TestSuite(batch, .timeout = 240);
 
 /* What outlives the task's process. */
 static struct weir_job graph;

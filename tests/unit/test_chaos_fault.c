@@ -22,7 +22,7 @@ static void begin(void)
     cr_assert_eq(fault_places_add(&places, 1, "coordinator", NULL), WEIR_OK);
 }
 static void end(void) { fault_places_free(&places); }
-TestSuite(chaos_fault, .init = begin, .fini = end, .timeout = 30);
+TestSuite(chaos_fault, .init = begin, .fini = end, .timeout = 240);
 
 Test(chaos_fault, the_same_seed_and_number_choose_the_same)
 {

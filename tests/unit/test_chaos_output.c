@@ -19,7 +19,7 @@ static void end(void)
         unlink(paths[--path_count]);
     rmdir(directory);
 }
-TestSuite(chaos_output, .init = begin, .fini = end, .timeout = 30);
+TestSuite(chaos_output, .init = begin, .fini = end, .timeout = 240);
 
 static const char *put(const char *name, const char *text)
 {

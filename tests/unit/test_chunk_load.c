@@ -61,7 +61,7 @@ static void begin(void)
 
 static void end(void) { chunk_region_destroy(&region); }
 
-TestSuite(chunk_load, .init = begin, .fini = end, .timeout = 120);
+TestSuite(chunk_load, .init = begin, .fini = end, .timeout = 480);
 
 static bool is_block(const void *bytes, uint32_t index) { return memcmp(bytes, block_of(index), CHUNK_BYTES) == 0; }
 

@@ -533,6 +533,6 @@ static void run_beside_model(uint32_t key_bytes, uint32_t key_count, uint64_t me
     forget(&kept);
 }
 
-Test(cut, random_rollbacks_keys_of_8_bytes, .timeout = 300) { run_beside_model(8, 300, UINT64_C(64) << 20); }
-Test(cut, random_rollbacks_keys_that_vary, .timeout = 300) { run_beside_model(0, 300, UINT64_C(64) << 20); }
-Test(cut, random_rollbacks_with_little_memory, .timeout = 300) { run_beside_model(8, 1000, UINT64_C(500) << 10); }
+Test(cut, random_rollbacks_keys_of_8_bytes, .timeout = 1200) { run_beside_model(8, 300, UINT64_C(64) << 20); }
+Test(cut, random_rollbacks_keys_that_vary, .timeout = 1200) { run_beside_model(0, 300, UINT64_C(64) << 20); }
+Test(cut, random_rollbacks_with_little_memory, .timeout = 1200) { run_beside_model(8, 1000, UINT64_C(500) << 10); }

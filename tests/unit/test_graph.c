@@ -25,7 +25,7 @@ static void end(void)
     job_free(job);
     job_options_free(&options);
 }
-TestSuite(graph, .init = begin, .fini = end, .timeout = 30);
+TestSuite(graph, .init = begin, .fini = end, .timeout = 240);
 
 static struct weir_stream *source(const char *name) { return weir_add_source(job, name, &weir_sequence_source, NULL); }
 static struct weir_stream *sink(struct weir_stream *in, const char *name) { return weir_add_sink(in, name, &weir_null_sink, NULL); }

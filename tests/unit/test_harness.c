@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(harness, .timeout = 60);
+TestSuite(harness, .timeout = 240);
 
 /* ---- an operator that does what its record says ---- */
 

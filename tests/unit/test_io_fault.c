@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-TestSuite(io_fault, .timeout = 30);
+TestSuite(io_fault, .timeout = 240);
 
 Test(io_fault, without_the_variable_it_is_the_systems_table)
 {

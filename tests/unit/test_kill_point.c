@@ -18,7 +18,7 @@ static void init(const char *list)
     cr_assert_eq(kill_point_init(&err), WEIR_OK, "%s", err.text);
 }
 
-TestSuite(kill_point, .timeout = 30);
+TestSuite(kill_point, .timeout = 240);
 
 Test(kill_point, without_the_variable_nothing_is_armed)
 {

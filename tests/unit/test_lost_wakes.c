@@ -13,7 +13,7 @@
 #define ROUNDS 400000u
 #define FRAME_BYTES 56u
 
-TestSuite(lost_wakes, .timeout = 300);
+TestSuite(lost_wakes, .timeout = 1200);
 
 struct litmus {
     _Atomic uint64_t sleeper_round, waker_round; /* how far each has come; three a round */

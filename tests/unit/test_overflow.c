@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-TestSuite(overflow, .timeout = 60);
+TestSuite(overflow, .timeout = 240);
 
 #define LIMIT (UINT64_C(4) << 20)
 

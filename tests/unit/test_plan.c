@@ -26,7 +26,7 @@ static void end(void)
     job_free(job);
     free(plan);
 }
-TestSuite(plan, .init = begin, .fini = end, .timeout = 30);
+TestSuite(plan, .init = begin, .fini = end, .timeout = 240);
 
 static struct weir_stream *source(const char *name, unsigned p)
 {

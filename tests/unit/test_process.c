@@ -35,7 +35,7 @@ static void end(void)
         waitpid(child, NULL, 0);
     }
 }
-TestSuite(process, .init = begin, .fini = end, .timeout = 30);
+TestSuite(process, .init = begin, .fini = end, .timeout = 240);
 
 Test(process, a_child_is_listed_by_the_beginning_of_its_name)
 {

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(region, .timeout = 30);
+TestSuite(region, .timeout = 240);
 
 #define SIZE (UINT64_C(1) << 20)
 

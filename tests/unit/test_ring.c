@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-TestSuite(ring, .timeout = 120);
+TestSuite(ring, .timeout = 480);
 
 struct pair {
     int fd;

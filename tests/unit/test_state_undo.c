@@ -329,9 +329,9 @@ static void run_rounds(uint32_t key_bytes, uint32_t key_count, bool lazily)
     lazy = (struct memory_image){0};
 }
 
-Test(state_undo, keys_of_8_bytes, .timeout = 300) { run_rounds(8, 300, false); }
-Test(state_undo, keys_that_vary, .timeout = 300) { run_rounds(0, 300, false); }
-Test(state_undo, many_keys, .timeout = 300) { run_rounds(4, 3000, false); }
-Test(state_undo, restored_lazily_keys_of_8_bytes, .timeout = 300) { run_rounds(8, 300, true); }
-Test(state_undo, restored_lazily_keys_that_vary, .timeout = 300) { run_rounds(0, 300, true); }
-Test(state_undo, restored_lazily_many_keys, .timeout = 300) { run_rounds(4, 3000, true); }
+Test(state_undo, keys_of_8_bytes, .timeout = 1200) { run_rounds(8, 300, false); }
+Test(state_undo, keys_that_vary, .timeout = 1200) { run_rounds(0, 300, false); }
+Test(state_undo, many_keys, .timeout = 1200) { run_rounds(4, 3000, false); }
+Test(state_undo, restored_lazily_keys_of_8_bytes, .timeout = 1200) { run_rounds(8, 300, true); }
+Test(state_undo, restored_lazily_keys_that_vary, .timeout = 1200) { run_rounds(0, 300, true); }
+Test(state_undo, restored_lazily_many_keys, .timeout = 1200) { run_rounds(4, 3000, true); }

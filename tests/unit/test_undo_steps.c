@@ -20,7 +20,7 @@
 #define STEPS_MIN 200u
 #define STEPS_MAX 1000000u
 
-TestSuite(undo_steps, .timeout = 300);
+TestSuite(undo_steps, .timeout = 1200);
 
 /* What the processes share. */
 struct shared {

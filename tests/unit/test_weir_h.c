@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-TestSuite(weir_h, .timeout = 60);
+TestSuite(weir_h, .timeout = 240);
 
 static bool has(const char *program)
 {
