@@ -20,6 +20,7 @@ class Figures:
 
     def __init__(self, pieces):
         self.by_name, self.weir = {}, set()
+        self.open = [piece for piece in pieces if piece["status"] != "measured"]
         for piece in pieces:
             for figure in piece["figures"]:
                 self.by_name[figure["name"]] = figure
@@ -44,6 +45,15 @@ class Figures:
         """Of others, not of Weir and not of the bare machine."""
         return [(name, figure["value"], figure["unit"]) for name, figure in self.by_name.items()
                 if name not in self.weir and ".machine." not in name and any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+    def why_not(self, names):
+        """What is known of why there is no figure of these names: the pieces that would have given it."""
+        wanted = {name.partition("@")[0] for name in names}
+        wanted |= {name.removesuffix(".cpu") for name in wanted} | {name.rsplit(".", 1)[0] for name in wanted}
+        found = [piece for piece in self.open if any(fnmatchcase(piece["name"], name) or name.startswith(piece["name"] + ".") for name in wanted)]
+        reasons = dict.fromkeys(f"{piece['runner']}: {piece['status']}" + (f": {piece['error']}" if piece["error"] else "") for piece in found)
+        return "; ".join(list(reasons)[:2]) or None
 
 
 class Verdict:
@@ -81,14 +91,14 @@ class Check:
     def judge(self, figures):
         ours = figures.first(self.ours)
         if ours is None:
-            return Verdict(self.label, UNMEASURED, f"no figure {' or '.join(self.ours)}")
+            return Verdict(self.label, UNMEASURED, f"no figure {' or '.join(self.ours)}", figures.why_not(self.ours))
         _, value, unit = ours
         shown = f"{shown_number(value)} {unit}"
         if not self.others:
             return self.verdict(scaled(value, unit), scaled(self.factor, self.unit or unit), shown)
         other = self.hardest(figures)
         if other is None:
-            return Verdict(self.label, UNMEASURED, f"{shown}; no figure {' or '.join(self.others)}")
+            return Verdict(self.label, UNMEASURED, f"{shown}; no figure {' or '.join(self.others)}", figures.why_not(self.others))
         name, against, other_unit = other
         against = scaled(against, other_unit)
         ratio = scaled(value, unit) / against if against else float("inf")
@@ -118,7 +128,8 @@ class All:
         if open_labels:
             text += "; not measured " + ", ".join(open_labels)
         state = MISSED if missed else UNMEASURED if open_labels else REACHED
-        return Verdict(self.label, state, text, self.reason if state == MISSED else None)
+        reasons = dict.fromkeys(verdict.reason for verdict in verdicts if verdict.state == UNMEASURED and verdict.reason)
+        return Verdict(self.label, state, text, self.reason if state == MISSED else "; ".join(reasons))
 
 
 def shown_number(value):
@@ -158,9 +169,10 @@ def latency(rate, text, p50_us):
     ours = {short: f"{name}.weir.{short}" for short, _ in PERCENTILES}
     checks = [Check(f"{text}, p50", ours["p50"], "<=", p50_us, unit="us")]
     for short, shown in (("p99", "p99"), ("p999", "p99.9")):
-        checks.append(Check(f"{text}, {shown} to the machine's gaps", ours[short], "<=", 1.5, (f"{name}.weir.machine.{short}", f"{name}.machine.{short}")))
-    for engine in ("timely", "flink", "jet"):
-        checks.append(All(f"{text}, below {engine}", [Check(shown, ours[short], "<=", 1, f"{name}.{engine}*.{short}") for short, shown in PERCENTILES]))
+        checks.append(Check(f"{text}, {shown} to the machine's gaps", ours[short], "<=", 1.5, f"{name}.machine.{short}"))
+    for engine, intervals in (("timely", ("1s", "none")), ("flink", ("1s",)), ("jet", ("1s",))):  # timely has no checkpoints
+        checks.append(All(f"{text}, below {engine}", [
+            Check(shown, ours[short], "<=", 1, [f"latency.{rate}.{interval}.{engine}*.{short}" for interval in intervals]) for short, shown in PERCENTILES]))
     return checks
 
 
@@ -174,7 +186,7 @@ ROWS = [
     ("W0 through an exchange, W0 chained, W1, per CPU-second", "at least timely's; exchange 4 x Flink, 6 x Jet; chained and filter 2.5 x Flink", [
         *against("exchange", "w0.exchange.weir.cpu", "w0.exchange", (("timely", 1), ("flink", 4), ("jet", 6))),
         *against("chained", "w0.chained.weir.cpu", "w0.chained", (("timely", 1), ("flink", 2.5))),
-        *against("filter", ("w1.weir.cpu", "w1.chained.weir.cpu", "w1.weir.chained.cpu"), "w1", (("timely", 1), ("flink", 2.5)))]),
+        *against("filter", ("w1.chained.weir.cpu", "w1.weir.cpu"), "w1", (("timely", 1), ("flink", 2.5)))]),
     ("W2, exactly-once, a checkpoint every second, per CPU-second of all processes",
      "at least timely's with bytes exchanged (no fault tolerance); 4 x / 10 x / 15 x Flink, 6 x / 12 x / 50 x Jet",
      [check for row in KEYS for check in keyed(*row)]),
@@ -182,7 +194,7 @@ ROWS = [
      "p50 below 10 and 25 us; p99 and p99.9 at most 1.5 x the machine's own gaps; below every peer at every percentile",
      [check for row in RATES for check in latency(*row)]),
     ("pause at a checkpoint, steady state, random updates", "0.3 ms at 16 MiB, 0.6 ms at 1 GiB, 2 ms at 4 GiB", [
-        Check(text, f"pause.{size}.p50", "<=", limit, unit="ms") for size, text, limit in (("16mib", "16 MiB", 0.3), ("1gib", "1 GiB", 0.6), ("4gib", "4 GiB", 2))]),
+        Check(text, (f"pause.{size}.p50", f"growth.state.{size}.weir.pause"), "<=", limit, unit="ms") for size, text, limit in (("16mib", "16 MiB", 0.3), ("1gib", "1 GiB", 0.6), ("4gib", "4 GiB", 2))]),
     ("throughput kept with a checkpoint every second", "95 % at 16 MiB, 85 % at 1 GiB", [
         Check("16 MiB", "pause.16mib.kept", ">=", 95), Check("1 GiB", "pause.1gib.kept", ">=", 85, reason=FORK_COPIES)]),
     ("snapshot write bandwidth, with checksums", "at least fio's in the same run", [
@@ -196,5 +208,5 @@ ROWS = [
         Check("p50", ("recovery.weir.p50", "recovery.in_place.64mib.p50"), "<=", 1, unit="ms")]),
     ("memory", "at most 4 MiB a task beyond rings and state; state at most 1.5 x the bytes of keys and values at 10^7 keys of 8 + 8 bytes", [
         Check("a task", ("memory.task.weir", "idle.memory.3_tasks"), "<=", 4, unit="MiB/task"),
-        Check("state", ("memory.state.weir", "growth.state.overhead"), "<=", 1.5)]),
+        Check("state", "memory.state.weir", "<=", 1.5)]),
 ]

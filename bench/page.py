@@ -61,11 +61,11 @@ def bars_part(figures):
             verdict = check.judge(figures)
             counts[verdict.state] = counts.get(verdict.state, 0) + 1
             state = f"**{verdict.state}**" if verdict.state == MISSED else verdict.state
-            reason = (verdict.reason or "not known yet") if verdict.state == MISSED else ""
+            reason = verdict.reason or ("not known yet" if verdict.state == MISSED else "")
             rows.append((what if number == 0 else "", bar if number == 0 else "", verdict.label, verdict.text, state, reason))
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: item[0], reverse=True))
     return ["## The bars", "", f"{total}. The best variant of each peer counts.", "",
-            *table(("what", "bar", "check", "figure", "", "why it is missed, as far as known"), rows), ""]
+            *table(("what", "bar", "check", "figure", "", "why not, as far as known"), rows), ""]
 
 
 class Cells:
@@ -120,30 +120,41 @@ def compared(figure):
     return "; ".join(f"{row['name']} {shown_number(row['value'])}" for row in figure.get("compare") or ())
 
 
-WORK = re.compile(r"(w0\.exchange|w0\.chained|w1|w2\.\d+[km]?|nexmark\.q\w+)\.(.+?)(\.cpu)?")
-WORK_TITLES = {"w0.exchange": "W0, exchange", "w0.chained": "W0, chained", "w1": "W1"}
+WORK = re.compile(r"(w0\.exchange|w0\.chained|w1|w2\.\d+[km]?|nexmark\.q\w+)\.(.+?)(?:\.(cpu|cpu_tasks))?")
+WORK_TITLES = {"w0.exchange": "W0, exchange", "w0.chained": "W0, chained", "w1": "W1", "w2.1k": "W2, 1,000 keys", "w2.1m": "W2, 1 M keys", "w2.10m": "W2, 10 M keys"}
+WAYS = {"chained": "chained", "none": "no checkpoints"}
 
 
 def work_rows(figures):
-    """[(work, who, rate figure or None, per-CPU figure or None)]"""
-    pairs = {}
+    """{(work, who): {"rate", "cpu", "cpu_tasks": figure}}"""
+    rows = {}
     for name, figure in figures.by_name.items():
         match = WORK.fullmatch(name)
         if match:
-            pairs.setdefault((match.group(1), match.group(2)), {})["cpu" if match.group(3) else "rate"] = figure
-    return [(work, who, pair.get("rate"), pair.get("cpu")) for (work, who), pair in pairs.items()]
+            rows.setdefault((match.group(1), match.group(2)), {})[match.group(3) or "rate"] = figure
+    return rows
+
+
+def who_text(who):
+    """none.chained.weir is `weir, chained, no checkpoints`."""
+    words = who.split(".")
+    ways = [word for word in reversed(words[:-1]) if word in WAYS and words.index(word) < 2]
+    return ", ".join([".".join(word for word in words if word not in ways), *(WAYS[word] for word in ways)])
+
+
+def work_cell(row):
+    rate, cpu, tasks = (shown_number(row[kind]["value"]) if kind in row else None for kind in ("rate", "cpu", "cpu_tasks"))
+    return f"{rate or '-'} ({cpu or '-'}{'; ' + tasks if tasks else ''})"
 
 
 def work_part(figures):
-    works = sorted({row[0] for row in work_rows(figures)}, key=lambda work: (work.split(".")[0], count_of(work.split(".")[-1]) or 0, work))
-    cells = Cells(works)
-    for work, who, rate, cpu in sorted(work_rows(figures), key=lambda row: engine_order(row[1].removeprefix("none."))):
-        shown = who.removeprefix("none.") + (", no checkpoints" if who.startswith("none.") else "")
-        cells.put(shown, work, f"{shown_number(rate['value']) if rate else '-'} ({shown_number(cpu['value']) if cpu else '-'})")
-    if not cells.rows:
-        return []
-    titles = {work: WORK_TITLES.get(work, work.upper().replace(".", ", ").lower().replace("w2", "W2") + (" keys" if work.startswith("w2") else "")) for work in works}
-    return part("The same work", ["M records/s, and in brackets M records per CPU-second of all processes and threads:", "", *cells.lines("", titles), ""])
+    rows = work_rows(figures)
+    cells = Cells(sorted({work for work, _ in rows}, key=lambda work: (work.split(".")[0], count_of(work.split(".")[-1]) or 0, work)))
+    for (work, who), row in sorted(rows.items(), key=lambda item: engine_order(who_text(item[0][1]))):
+        cells.put(who_text(who), work, work_cell(row))
+    lines = ["M records/s, and in brackets M records per CPU-second of all processes and threads; of Weir also of its tasks alone, without launcher, coordinator, "
+             "standbys and snapshot children:", "", *cells.lines("", WORK_TITLES), ""]
+    return part("The same work", lines if rows else [])
 
 
 LATENCY = re.compile(r"latency\.([^.]+)\.([^.]+)\.(.+)\.(p50|p90|p99|p999|p9999|max)")
@@ -219,47 +230,80 @@ def missing_part(results):
 PLACES = {"p50": 2, "p90": 10, "p99": 100, "p999": 1000, "p9999": 10000}  # 1 / (1 - p)
 
 
+def points_of(values):
+    return [(PLACES[name], value) for name, value in values.items() if name in PLACES and value > 0]
+
+
 def latency_plots(figures):
     rows = percentile_rows(figures, LATENCY, 1)
-    ticks = [(place, SHORT.get(name, name)) for name, place in PLACES.items()]
+    ticks = [(place, SHORT.get(name, name)) for name, place in PLACES.items() if name in SHORT]
     for rate, interval in sorted({key[:2] for key in rows}):
-        series = []
-        for key, values in sorted(rows.items(), key=lambda item: engine_order(item[0][2])):
-            if key[:2] == (rate, interval):
-                series.append((key[2], [(PLACES[name], value) for name, value in values.items() if name in PLACES and value > 0], "machine" in key[2]))
+        here = {key[2]: values for key, values in rows.items() if key[:2] == (rate, interval)}
+        engines = {who.split(".")[0] for who in here}
+        for (other_rate, other, who), values in rows.items():  # engines that have no checkpoints at all
+            if other_rate == rate and other == "none" and not any(key[1] != "none" for key in rows if key[2] == who) and who.split(".")[0] not in engines:
+                here[f"{who}, no checkpoints"] = values
+        series = [(who, points_of(values), who == "machine") for who, values in sorted(here.items(), key=lambda item: engine_order(item[0]))
+                  if ".machine" not in who]
         checkpoints = "no checkpoints" if interval == "none" else f"a checkpoint every {interval}"
         yield f"latency-{rate}-{interval}", f"Latency at {rate} events/s, {checkpoints}", line_plot(
             f"Latency, {rate} events/s, {checkpoints}", "percentile", "microseconds from due to sink", series, x_log=True, y_log=True, x_ticks=ticks)
 
 
-def pause_plot(figures):
+def pause_series(figures):
+    """{(who): {MiB: ms}}; where a size was measured twice, in the steady state after ten checkpoints counts."""
     series = {}
     for name, figure in figures.by_name.items():
-        match = re.fullmatch(r"pause\.(\d+[mg]ib)\.(p50|max)|snapshot\.redis\.(pause)\.(\d+[mg]ib)", name)
+        match = re.fullmatch(r"pause\.(\d+[mg]ib)\.(p50|max)|snapshot\.redis\.(pause)\.(\d+[mg]ib)|growth\.state\.(\d+[mg]ib)\.weir\.(pause)", name)
         if match and figure["value"] > 0:
-            who = f"weir, {SHORT[match.group(2)]}" if match.group(1) else "redis, fork"
-            series.setdefault(who, []).append((mib_of(match.group(1) or match.group(4)), scaled(figure["value"], figure["unit"]) / 1000))
-    ticks = [(size, f"{size} MiB" if size < 1024 else f"{size // 1024} GiB") for size in sorted({x for points in series.values() for x, _ in points})]
+            steady, kind, redis, redis_size, grown, _ = match.groups()
+            points = series.setdefault("redis, fork" if redis else f"weir, {SHORT[kind or 'p50']}", {})
+            value = scaled(figure["value"], figure["unit"]) / 1000
+            if grown:
+                points.setdefault(mib_of(grown), value)
+            else:
+                points[mib_of(steady or redis_size)] = value
+    return series
+
+
+def pause_plot(figures):
+    series = pause_series(figures)
+    sizes = sorted({size for points in series.values() for size in points})
+    ticks = [(size, f"{size} MiB" if size < 1024 else f"{size // 1024} GiB") for size in sizes]
     yield "pause", "Pause at a checkpoint against the size of the state", line_plot(
-        "Pause at a checkpoint, random updates", "state", "milliseconds", [(who, points, who == "redis, fork") for who, points in series.items()],
+        "Pause at a checkpoint, random updates", "state", "milliseconds", [(who, list(points.items()), who == "redis, fork") for who, points in series.items()],
         x_log=True, y_log=True, x_ticks=ticks)
 
 
 def throughput_plots(figures):
     for kind, text in (("rate", "M records/s"), ("cpu", "M records per CPU-second")):
         series = {}
-        for work, who, rate, cpu in work_rows(figures):
-            figure = rate if kind == "rate" else cpu
-            if work.startswith("w2.") and figure and not who.startswith("none."):
-                series.setdefault(who, []).append((count_of(work[3:]), figure["value"]))
-        ordered = sorted(series.items(), key=lambda item: engine_order(item[0]))
+        for (work, who), row in work_rows(figures).items():
+            if work.startswith("w2.") and kind in row and not who.startswith("none."):
+                series.setdefault(who_text(who), []).append((count_of(work[3:]), row[kind]["value"]))
         yield f"keys-{kind}", f"Keyed count, {text}, against keys", line_plot(
-            f"Keyed count (W2), a checkpoint every second: {text}", "keys", text, [(who, points, not who.startswith("weir")) for who, points in ordered], x_log=True)
+            f"Keyed count (W2): {text}, a checkpoint every second if there are any", "keys", text,
+            [(who, points, not who.startswith("weir")) for who, points in sorted(series.items(), key=lambda item: engine_order(item[0]))], x_log=True)
+
+
+GROWTH = (("records", "bytes a record"), ("tasks", "tasks"), ("keys", "keys"))
+
+
+def growth_plots(figures):
+    for kind, text in GROWTH:
+        points = []
+        for name, figure in figures.by_name.items():
+            match = re.fullmatch(rf"growth\.{kind}\.(\d+)(b|kib|mib|k|m|)\.weir", name)
+            if match:
+                points.append((int(match.group(1)) * {"kib": 1024, "mib": 1048576, "k": 1e3, "m": 1e6}.get(match.group(2), 1), figure["value"]))
+        yield f"growth-{kind}", f"Weir's throughput against {text}", line_plot(
+            f"Weir: M records/s against {text}", text, "M records/s", [("weir", points, False)], x_log=True,
+            x_ticks=[(x, f"{x:g}") for x in sorted(x for x, _ in points)] if kind == "tasks" else None)
 
 
 def plots(figures):
     """[(name, caption, SVG)] of those that have points."""
-    found = [*throughput_plots(figures), *latency_plots(figures), *pause_plot(figures)]
+    found = [*throughput_plots(figures), *latency_plots(figures), *pause_plot(figures), *growth_plots(figures)]
     return [row for row in found if row[2] is not None]
 
 

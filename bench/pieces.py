@@ -38,12 +38,13 @@ class Runner:
         self.options = list(options)
 
     def listed(self):
-        """[(name, what it is)] of --list; raises OSError, ValueError or subprocess.SubprocessError where there is none."""
+        """[(name, what it is, whether a star before the name says that it belongs to --quick)] of --list; raises OSError, ValueError or
+        subprocess.SubprocessError where there is none."""
         done = subprocess.run([self.path, "--list"], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise ValueError(f"--list ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-        rows = [line.split(None, 1) for line in done.stdout.splitlines() if line.strip()]
-        return [(row[0], row[1].strip() if len(row) > 1 else "") for row in rows]
+        rows = [re.fullmatch(r"\s*(\* )?\s*(\S+)\s*(.*?)\s*", line) for line in done.stdout.splitlines() if line.strip()]
+        return [(row.group(2), row.group(3), row.group(1) is not None) for row in rows]
 
     def command(self, name, quick, runs):
         more = (["--quick"] if quick else []) + ([f"--runs={runs}"] if runs else [])
@@ -60,10 +61,11 @@ def runners(bench, weir_options=(), scratch=None):
 
 
 class Piece:
-    def __init__(self, runner, name, text):
+    def __init__(self, runner, name, text, in_quick):
         self.runner = runner
         self.name = name
         self.text = text
+        self.in_quick = in_quick
 
     def order(self):
         return (topic_order(self.name), topic(self.name), self.name, self.runner.name)
@@ -74,7 +76,8 @@ def all_pieces(found):
     pieces, broken = [], []
     for runner in found:
         try:
-            pieces += [Piece(runner, name, text) for name, text in runner.listed()]
+            rows = runner.listed()
+            pieces += [Piece(runner, name, text, star or not any(row[2] for row in rows)) for name, text, star in rows]
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             broken.append({"runner": runner.name, "name": runner.name, "text": "all of its figures", "status": FAILED, "error": str(error), "figures": []})
     return sorted(pieces, key=Piece.order), broken
