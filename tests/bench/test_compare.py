@@ -61,7 +61,9 @@ class Compare(unittest.TestCase):
 
     def test_names_choose_and_the_rest_is_said_not_to_be_asked_for(self):
         self.compare("keyed.1k.fast")
-        self.assertEqual(self.measured(), ["keyed.1k", "keyed.1k.fast.p50"])
+        self.assertEqual(self.measured(), ["keyed.1k.fast.p50"])
+        self.compare("undo.1k.more")
+        self.assertEqual(self.measured(), ["keyed.1k.fast.p50", "undo.1k"])
         self.assertIn("| weir | ring.trip | not asked for |", self.page())
         self.assertEqual(self.compare("apples").returncode, 2)
 
