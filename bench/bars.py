@@ -1,6 +1,7 @@
 """The bars that Weir is held to: what, the bar in words, which figures it is judged by and how, and, where it is known, why it is missed. The page
 shows every check, whether it was reached, missed or not measured. To add a reason, put it at the check; it is shown only where the check is missed."""
 
+import re
 from fnmatch import fnmatchcase
 
 REACHED, MISSED, UNMEASURED = "reached", "missed", "not measured"
@@ -15,8 +16,11 @@ def scaled(value, unit):
     return value * factor
 
 
+BARE = re.compile(r"\.machine\.|\.line[12]$")  # figures that stand beside others, of no peer
+
+
 class Figures:
-    """All figures of a comparison by name. `weir`: the names of those that Weir's own run has given."""
+    """All figures of a comparison by name. `weir`: the names of Weir's own, by whomever they were measured."""
 
     def __init__(self, pieces):
         self.by_name, self.weir = {}, set()
@@ -24,7 +28,7 @@ class Figures:
         for piece in pieces:
             for figure in piece["figures"]:
                 self.by_name[figure["name"]] = figure
-                if piece["runner"] == "weir":
+                if piece["runner"] == "weir" or "weir" in figure["name"].split("."):
                     self.weir.add(figure["name"])
 
     def get(self, name):
@@ -44,7 +48,7 @@ class Figures:
     def matching(self, patterns):
         """Of others, not of Weir and not of the bare machine."""
         return [(name, figure["value"], figure["unit"]) for name, figure in self.by_name.items()
-                if name not in self.weir and ".machine." not in name and any(fnmatchcase(name, pattern) for pattern in patterns)]
+                if name not in self.weir and not BARE.search(name) and any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
     def why_not(self, names):
@@ -109,6 +113,18 @@ class Check:
         return Verdict(self.label, REACHED if good else MISSED, text, None if good else self.reason)
 
 
+class First:
+    """Several ways to judge the same: the first that was measured."""
+
+    def __init__(self, checks):
+        self.label = checks[0].label
+        self.checks = checks
+
+    def judge(self, figures):
+        verdicts = [check.judge(figures) for check in self.checks]
+        return next((verdict for verdict in verdicts if verdict.state != UNMEASURED), verdicts[0])
+
+
 class All:
     """Several checks as one line: reached where all are."""
 
@@ -150,7 +166,7 @@ FORK_COPIES = "with state changed all over, nearly every chunk is copied at the 
 
 
 def ring(kind, factor):
-    return [Check(f"{size} bytes", f"ring.{kind}.{size}", ">=", factor, f"ring.{kind}.{size}.*", reason=SMALL_RING if kind == "batched" else None) for size in SIZES]
+    return [Check(f"{size} bytes", (f"ring.{kind}.{size}.weir", f"ring.{kind}.{size}"), ">=", factor, f"ring.{kind}.{size}.*", reason=SMALL_RING if kind == "batched" else None) for size in SIZES]
 
 
 def against(label, ours, work, factors):
@@ -181,8 +197,9 @@ ROWS = [
     ("ring, two processes, batches of 32", "1.1 x the best peer at each size", ring("batched", 1.1)),
     ("ring, one by one", "at least the best peer at each size", ring("single", 1)),
     ("ring round trip, busy-polling, 64 bytes", "at most 1.3 x the bare ping-pong over two cache lines; every peer behind", [
-        Check("bare two lines", "ring.trip.p50", "<=", 1.3, "ring.trip.p50@two bare lines"),
-        Check("best peer", "ring.trip.p50", "<=", 1, "ring.trip.*")]),
+        First([Check("bare two lines", "ring.trip.weir", "<=", 1.3, "ring.trip.line2"),
+               Check("bare two lines", "ring.trip.p50", "<=", 1.3, "ring.trip.p50@two bare lines")]),
+        Check("best peer", ("ring.trip.weir", "ring.trip.p50"), "<=", 1, "ring.trip.*")]),
     ("W0 through an exchange, W0 chained, W1, per CPU-second", "at least timely's; exchange 4 x Flink, 6 x Jet; chained and filter 2.5 x Flink", [
         *against("exchange", "w0.exchange.weir.cpu", "w0.exchange", (("timely", 1), ("flink", 4), ("jet", 6))),
         *against("chained", "w0.chained.weir.cpu", "w0.chained", (("timely", 1), ("flink", 2.5))),

@@ -91,21 +91,37 @@ def engine_order(name):
     return (not name.startswith("weir"), name)
 
 
+def ring_streams(figures, kind):
+    """Records per second by size, a row an engine."""
+    cells = Cells(("16", "64", "256", "1024"))
+    found = []
+    for name, figure in figures.by_name.items():
+        match = re.fullmatch(rf"ring\.{kind}\.(\d+)(?:\.(.+))?", name)
+        if match:
+            found.append((engine(match.group(2), name, figures), match.group(1), figure))
+    for who, size, figure in sorted(found, key=lambda row: engine_order(row[0])):
+        cells.put(who, size, shown_number(figure["value"]))
+    return cells
+
+
+def ring_trips(figures):
+    rows = []
+    for name, figure in figures.by_name.items():
+        match = re.fullmatch(r"ring\.trip\.(.+?)(?:\.p50)?", name)
+        if match and figure["unit"] in ("ns", "us"):
+            who = engine(None if name == "ring.trip.p50" else match.group(1), name, figures)
+            rows.append((scaled(figure["value"], figure["unit"]) * 1000, who, compared(figure)))
+    return [(who, shown_number(value), beside) for value, who, beside in sorted(rows)]
+
+
 def ring_part(figures):
     lines = []
     for kind, text in (("batched", "32 records a publish"), ("single", "one record a publish")):
-        cells = Cells(("16", "64", "256", "1024"))
-        found = [(re.fullmatch(rf"ring\.{kind}\.(\d+)(?:\.(.+))?", name), figure) for name, figure in figures.by_name.items()]
-        found = [(match.group(1), engine(match.group(2), figure["name"], figures), figure) for match, figure in found if match]
-        for size, who, figure in sorted(found, key=lambda row: engine_order(row[1])):
-            cells.put(who, size, shown_number(figure["value"]))
+        cells = ring_streams(figures, kind)
         if cells.rows:
             lines += [f"M records/s by bytes, {text}:", "", *cells.lines("", {size: f"{size} bytes" for size in cells.columns}), ""]
-    trips = [(engine(None if name.endswith("trip.p50") and name in figures.weir else name.split(".", 2)[2], name, figures), figure)
-             for name, figure in figures.by_name.items() if name.startswith("ring.trip.") and figure["unit"] in ("ns", "us")]
-    if trips:
-        rows = [(who, shown_number(scaled(figure["value"], figure["unit"]) * 1000), compared(figure)) for who, figure in sorted(trips, key=lambda row: row[1]["value"])]
-        lines += ["Round trip of 64 bytes, busy-polling:", "", *table(("", "ns, p50", "in the same run"), rows), ""]
+    if ring_trips(figures):
+        lines += ["Round trip of 64 bytes, busy-polling:", "", *table(("", "ns, p50", "in the same run"), ring_trips(figures)), ""]
     return part("Rings", lines)
 
 
@@ -113,14 +129,14 @@ def engine(variant, name, figures):
     """Whose figure it is: `weir`, with its variant, or the peer's own name."""
     if name not in figures.weir or (variant or "").startswith("weir"):
         return variant
-    return f"weir, {variant}" if variant else "weir"
+    return f"weir by itself, ring of {variant}" if variant else "weir by itself"
 
 
 def compared(figure):
     return "; ".join(f"{row['name']} {shown_number(row['value'])}" for row in figure.get("compare") or ())
 
 
-WORK = re.compile(r"(w0\.exchange|w0\.chained|w1|w2\.\d+[km]?|nexmark\.q\w+)\.(.+?)(?:\.(cpu|cpu_tasks))?")
+WORK = re.compile(r"(w0\.exchange|w0\.chained|w1|w2\.\d+[km]?|nexmark\.\w+)\.(.+?)(?:\.(cpu|cpu_tasks))?")
 WORK_TITLES = {"w0.exchange": "W0, exchange", "w0.chained": "W0, chained", "w1": "W1", "w2.1k": "W2, 1,000 keys", "w2.1m": "W2, 1 M keys", "w2.10m": "W2, 10 M keys"}
 WAYS = {"chained": "chained", "none": "no checkpoints"}
 

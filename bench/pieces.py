@@ -46,9 +46,9 @@ class Runner:
         rows = [re.fullmatch(r"\s*(\* )?\s*(\S+)\s*(.*?)\s*", line) for line in done.stdout.splitlines() if line.strip()]
         return [(row.group(2), row.group(3), row.group(1) is not None) for row in rows]
 
-    def command(self, name, quick, runs):
+    def command(self, names, quick, runs):
         more = (["--quick"] if quick else []) + ([f"--runs={runs}"] if runs else [])
-        return [self.path, name, "--json", *more, *self.options]
+        return [self.path, *names, "--json", *more, *self.options]
 
 
 def runners(bench, weir_options=(), scratch=None):
@@ -61,14 +61,36 @@ def runners(bench, weir_options=(), scratch=None):
 
 
 class Piece:
-    def __init__(self, runner, name, text, in_quick):
+    """names: what its runner is asked for; one, or several that it measures in turns."""
+
+    def __init__(self, runner, name, text, in_quick, names=None):
         self.runner = runner
         self.name = name
         self.text = text
         self.in_quick = in_quick
+        self.names = names or [name]
 
     def order(self):
         return (topic_order(self.name), topic(self.name), self.name, self.runner.name)
+
+
+def pieces_of(runner):
+    """A peer's run that lists Weir as well measures it in turns with the others: all of the same work are then one piece, named by the work."""
+    rows = runner.listed()
+    marked = any(star for _, _, star in rows)
+    in_turns = {} if runner.name == "weir" else {name.removesuffix(".weir"): [] for name, _, _ in rows if name.endswith(".weir")}
+    pieces = []
+    for name, text, star in rows:
+        work = name.rpartition(".")[0]
+        if work in in_turns:
+            in_turns[work].append(name)
+        else:
+            pieces.append(Piece(runner, name, text, star or not marked))
+    for work, names in in_turns.items():
+        text = "in turns: " + ", ".join(name.rpartition(".")[2] for name in names)
+        stars = [star for name, _, star in rows if name in names]
+        pieces.append(Piece(runner, work, text, any(stars) or not marked, names))
+    return pieces
 
 
 def all_pieces(found):
@@ -76,8 +98,7 @@ def all_pieces(found):
     pieces, broken = [], []
     for runner in found:
         try:
-            rows = runner.listed()
-            pieces += [Piece(runner, name, text, star or not any(row[2] for row in rows)) for name, text, star in rows]
+            pieces += pieces_of(runner)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             broken.append({"runner": runner.name, "name": runner.name, "text": "all of its figures", "status": FAILED, "error": str(error), "figures": []})
     return sorted(pieces, key=Piece.order), broken
@@ -165,7 +186,7 @@ def last_lines(path, count=6):
 
 def run_piece(piece, log, quick, runs, timeout_s):
     """Runs it and returns its result, as it is stored. Never fails but by an interrupt."""
-    command = piece.runner.command(piece.name, quick, runs)
+    command = piece.runner.command(piece.names, quick, runs)
     begun, load = time.monotonic(), os.getloadavg()[0]
     result = {"runner": piece.runner.name, "name": piece.name, "text": piece.text, "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "load": load,
               "figures": []}

@@ -56,6 +56,16 @@ class Bars(unittest.TestCase):
         self.assertEqual(self.state("ring round trip", "bare two lines"), bars.REACHED)  # 240 of 200 ns
         self.assertIn("1.20 x two bare lines", self.verdict("ring round trip", "bare two lines").text)
 
+    def test_what_was_measured_in_turns_with_the_peers_counts_first(self):
+        results = copy.deepcopy(RESULTS)
+        given = {"ring.batched.64.weir": 105, "ring.trip.weir": 300, "ring.trip.line1": 90, "ring.trip.line2": 200}
+        results["pieces"].append({"runner": "rings", "name": "ring", "status": "measured", "error": "", "figures": [
+            {"name": name, "value": value, "unit": "ns" if "trip" in name else "M records/s"} for name, value in given.items()]})
+        self.verdicts = verdicts(results)
+        self.assertEqual(self.state("ring, two", "64 bytes"), bars.MISSED)  # 105 against 100
+        self.assertEqual(self.state("ring round trip", "bare two lines"), bars.MISSED)  # 300 against 200
+        self.assertEqual(self.state("ring round trip", "best peer"), bars.REACHED)  # the bare lines are no peer
+
     def test_each_check_of_a_row_is_judged_by_itself(self):
         self.assertEqual(self.state("W2", "1 M keys, flink"), bars.REACHED)  # 15 / 1.49
         self.assertEqual(self.state("W2", "10 M keys, flink"), bars.MISSED)  # 7 / 0.5 is below 15
@@ -111,6 +121,7 @@ class Page(unittest.TestCase):
     def test_tables_have_what_was_measured(self):
         text = self.written(RESULTS)
         self.assertIn("| rtrb | 400 | 100 |", text)
+        self.assertIn("| weir by itself, ring of 4mib | - | 300 |", text)
         self.assertIn("| weir | 40.0 (24.0; 25.0) | 20.0 (15.0; 16.0) | 9.00 (7.00; 8.00) |", text)
         self.assertIn("| flink.p1, no checkpoints | - | 2.50 (2.20) | - |", text)
         self.assertIn("| 100k | 1s | flink | 650 | 4,200 |", text)
