@@ -12,7 +12,8 @@ import time
 # By the first word of a name: the order in which pieces run and are shown. Others come last.
 TOPICS = ("limits", "ring", "w0", "w1", "w2", "keyed", "nexmark", "latency", "visible", "pause", "snapshot", "checkpoints", "recovery", "growth", "memory",
           "undo", "takeover", "idle")
-MEASURED, PARTIAL, FAILED, NO_TIME, NOT_QUICK, NOT_ASKED = "measured", "partial", "failed", "no time", "not in --quick", "not asked for"
+MEASURED, PARTIAL, FAILED, LATE = "measured", "partial", "failed", "late"
+NO_TIME, NOT_QUICK, NOT_ASKED = "no time", "not in --quick", "not asked for"
 SECONDS_UNKNOWN = 20  # what a piece is taken to need before it has run once
 
 
@@ -130,6 +131,15 @@ class Store:
     def result(self, piece):
         return self.read(self.path(piece))
 
+    def given(self):
+        """{runner: names of the figures that are stored}"""
+        found = {}
+        for path in glob.glob(os.path.join(self.folder, "*--*.json")):
+            row = self.read(path)
+            if row:
+                found.setdefault(row["runner"], set()).update(figure["name"] for figure in row["figures"])
+        return found
+
     def keep(self, piece, result):
         self.write(self.path(piece), result)
 
@@ -190,19 +200,19 @@ def run_piece(piece, log, quick, runs, timeout_s):
     begun, load = time.monotonic(), os.getloadavg()[0]
     result = {"runner": piece.runner.name, "name": piece.name, "text": piece.text, "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "load": load,
               "figures": []}
-    status, text, error = None, "", ""
+    status, text, error, late = None, "", "", False
     try:
         status, text = output_of(command, log, timeout_s)
         result["figures"] = figures_in(text)
     except subprocess.TimeoutExpired:
-        error = f"not done within {timeout_s:.0f} s"
+        error, late = f"not done within {timeout_s:.0f} s", True
     except (OSError, ValueError) as problem:
         error = str(problem) if status == 0 else ""
     if status != 0 and not error:
         error = last_lines(log) or f"ended with {status}"
     if not error and not result["figures"]:
         error = "it printed no figure"
-    result["status"] = MEASURED if not error else PARTIAL if result["figures"] else FAILED
+    result["status"] = LATE if late else MEASURED if not error else PARTIAL if result["figures"] else FAILED
     result["error"] = error
     result["seconds"] = time.monotonic() - begun
     return result
