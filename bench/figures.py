@@ -191,7 +191,7 @@ SNAPSHOT_MIB = 1024
 def fio_write(context):
     path = os.path.join(context.scratch, "fio-file")
     command = ["fio", "--name=write", f"--filename={path}", f"--size={SNAPSHOT_MIB}M", "--rw=write", "--bs=1M", "--iodepth=16",
-               "--ioengine=io_uring", "--direct=1", "--end_fsync=1", "--fallocate=none", "--unlink=1", "--output-format=json"]
+               "--ioengine=io_uring", "--direct=1", "--end_fsync=1", "--fallocate=native", "--fixedbufs", "--registerfiles", "--unlink=1", "--output-format=json"]
     text = output_of(command)
     job = json.loads(text[text.index("{"):])["jobs"][0]
     return job["write"]["io_bytes"] / (job["write"]["runtime"] / 1e3) / 1e9, context.shown(command)

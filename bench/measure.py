@@ -43,6 +43,7 @@ class Figure:
             "min": min(self.samples),
             "max": max(self.samples),
             "runs": len(self.samples),
+            "samples": self.samples,
             "compare": self.compare,
             "bar": None if self.bar is None else f"{self.bar[0]} {number(self.bar[1])}",
             "ok": self.ok(),
@@ -77,10 +78,11 @@ def percentile(values, share):
 class Context:
     """Where programs and data are, and how often to run."""
 
-    def __init__(self, build, scratch, runs, progress):
+    def __init__(self, build, scratch, runs, progress, quick=False):
         self.build = build
         self.scratch = scratch
-        self.runs_wanted = runs
+        self.runs_wanted = runs or (1 if quick else 0)
+        self.quick = quick  # a first look: as little as gives a figure at all
         self.progress = progress
 
     def runs(self, standard):
@@ -269,6 +271,12 @@ def read_line(path, fallback="unknown"):
             return file.readline().strip()
     except OSError:
         return fallback
+
+
+def commit_of(root):
+    """The commit that a tree is at, with "-changed" where tracked files differ from it."""
+    done = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=-changed"], cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def machine_facts():
