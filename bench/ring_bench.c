@@ -1,15 +1,15 @@
 /*
  * ring_bench.c - one ring between two pinned processes, straight on shm/ring.h.
  *
- *     ring_bench stream SIZE BATCH COUNT [RING_KIB]   COUNT records of SIZE bytes, BATCH a publish; prints M records/s
- *     ring_bench bare SIZE BATCH COUNT [RING_KIB]     the same through bare slots of SIZE bytes, one word a side: what the machine allows
+ *     ring_bench stream SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]   COUNT records of SIZE bytes, BATCH a publish; prints M records/s
+ *     ring_bench bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]     the same through bare slots, one word a side: what the machine allows
  *     ring_bench trip COUNT      COUNT round trips, busy-polling; prints p50 in ns of: a bare cache line, two of them, two rings
  *     ring_bench parked COUNT    COUNT round trips over two rings, both sides asleep in between; prints p50 in ns
  *
  * The producer writes every byte of a record and the consumer reads every byte; the consumer's sum is checked at the end, so
- * nothing can be left out. Streams spin: a side that finds the ring empty (or full) looks again after EMPTY_SPINS pauses, 1 to 2 us, as a
+ * nothing can be left out. Streams spin: a consumer that finds the ring empty looks again after EMPTY_PAUSES pauses (100: 1 to 2 us), as a
  * task that spins and then parks leaves its neighbour alone: a consumer at the producer's heels would take the lines away while they
- * are being written. Round trips look at once. With one CPU only, both sides yield to each other and the figures say little.
+ * are being written. A producer that finds it full waits for a ROOM-th of the ring (4), or for one record (0). Round trips look at once. With one CPU only, both sides yield to each other and the figures say little.
  */
 #include "base/clock.h"
 #include "shm/region.h"
@@ -25,7 +25,8 @@
 #define RING_BYTES (UINT64_C(1) << 20) /* the default of --ring-size */
 #define RING_BYTES_MOST (UINT64_C(1) << 26)
 #define TRIP_BYTES 64
-#define EMPTY_SPINS 100
+#define EMPTY_PAUSES 100
+#define ROOM_PART 4
 #define PARK_NS_MAX (10 * NS_PER_S)
 #define WORDS_MAX 8192
 
@@ -50,6 +51,8 @@ struct stream {
     uint64_t batch;
     uint64_t count;
     uint64_t ring_bytes;
+    uint64_t empty_pauses;
+    uint64_t room_bytes; /* that must be free before a producer that found the ring full goes on */
     bool bare;
     bool yield;
 };
@@ -90,16 +93,16 @@ static inline void wait_a_little(bool yield)
 
 /* ------------------------------------------------------------------------------------------------ stream -------- */
 
-static void wait_longer(bool yield)
+static void wait_longer(const struct stream *s)
 {
-    for (int i = 0; i < (yield ? 1 : EMPTY_SPINS); i++)
-        wait_a_little(yield);
+    for (uint64_t i = 0; i < (s->yield ? 1 : s->empty_pauses); i++)
+        wait_a_little(s->yield);
 }
 
 /* As a task does: not for one frame's room but for a good part of the ring, so that the two sides do not fight over the same lines. */
 static void wait_for_room(const struct stream *s, struct ring_producer *ring)
 {
-    while (!ring_refresh_tail(ring, s->ring_bytes / 4))
+    while (!ring_refresh_tail(ring, s->room_bytes))
         wait_a_little(s->yield);
 }
 
@@ -158,7 +161,7 @@ static inline __attribute__((always_inline)) uint64_t consume_sized(const struct
         if (code < 0)
             fail("the ring was found damaged");
         if (in_batch == 0)
-            wait_longer(s->yield);
+            wait_longer(s);
         ring_release(ring);
         seen += in_batch;
     }
@@ -193,7 +196,7 @@ static uint64_t consume_bare(const struct stream *s, struct shared *shared)
         uint64_t head = atomic_load_explicit(&shared->head.word, memory_order_acquire);
         uint64_t end = head - seen < s->batch ? head : seen + s->batch;
         if (end == seen)
-            wait_longer(s->yield);
+            wait_longer(s);
         for (uint64_t i = seen; i < end; i++)
             sum += sum_record(shared->slots + i % slots * s->size_bytes, s->size_bytes);
         seen = end;
@@ -424,7 +427,7 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB] | ring_bench trip|parked COUNT\n"
+    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]] | ring_bench trip|parked COUNT\n"
                     "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (1024)\n", WORDS_MAX * 8);
     return 2;
 }
@@ -440,7 +443,10 @@ static int stream_command(int argc, char **argv, struct shared *shared, const cp
                             .size_bytes = (uint32_t)number(argc, argv, 2, 0),
                             .batch = number(argc, argv, 3, 0),
                             .count = number(argc, argv, 4, 0),
-                            .ring_bytes = number(argc, argv, 5, RING_BYTES / 1024) * 1024};
+                            .ring_bytes = number(argc, argv, 5, RING_BYTES / 1024) * 1024,
+                            .empty_pauses = number(argc, argv, 6, EMPTY_PAUSES)};
+    uint64_t room_part = number(argc, argv, 7, ROOM_PART);
+    stream.room_bytes = room_part == 0 ? ring_frame_bytes(stream.size_bytes) : stream.ring_bytes / room_part;
     bool sound = stream.size_bytes >= 8 && stream.size_bytes % 8 == 0 && stream.size_bytes <= WORDS_MAX * 8 && stream.batch > 0 &&
                  stream.count > 0 && stream.ring_bytes >= RING_BYTES_MIN && stream.ring_bytes <= RING_BYTES_MOST &&
                  (stream.batch + 1) * stream.size_bytes <= stream.ring_bytes;
