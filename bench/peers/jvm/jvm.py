@@ -3,10 +3,13 @@
 import argparse
 import hashlib
 import json
+import mmap
 import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -143,9 +146,9 @@ class Peer:
         return path
 
     def command(self, main, heap_mib, flags, arguments):
-        """`heap_mib` is taken at once, touched beforehand."""
-        return [tool("java"), *OPENS, f"-Xms{heap_mib}m", f"-Xmx{heap_mib}m", "-XX:+AlwaysPreTouch", *flags,
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=" + os.environ.get("PEER_LOG", "off"), "-cp", self.class_path, main,
+        """`heap_mib` is taken at once, in huge pages where the system has such, touched beforehand."""
+        return [tool("java"), *OPENS, f"-Xms{heap_mib}m", f"-Xmx{heap_mib}m", "-XX:+AlwaysPreTouch", "-XX:+UseTransparentHugePages", *flags,
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=" + os.environ.get("PEER_LOG", "error"), "-cp", self.class_path, main,
                 *(f"{name}={value}" for name, value in arguments.items())]
 
     def shown(self, command):
@@ -221,6 +224,48 @@ class Process:
     def last_words(self):
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()[-600:].strip()
+
+
+class Probe:
+    """The file that a sink in another process writes: Probe.java says what is in it."""
+
+    BYTES = 65536
+    HEAD = struct.Struct("<qq")
+    ROW = struct.Struct("<qq")
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "wb") as file:
+            file.truncate(self.BYTES)
+        with open(path, "r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), self.BYTES)
+
+    def results(self):
+        return self.HEAD.unpack_from(self.memory, 0)[0]
+
+    def starts(self, first=0):
+        """(process id, time of its first result in ns) of the sinks that got any, from number `first` on."""
+        count = self.HEAD.unpack_from(self.memory, 0)[1]
+        return [self.ROW.unpack_from(self.memory, self.HEAD.size + self.ROW.size * n) for n in range(first, count)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def kill_and_wait(probe, pid, timeout_s=120):
+    """SIGKILLs a process. Returns the ms until the first result of a sink that is new since."""
+    seen = len(probe.starts())
+    killed_ns = time.monotonic_ns()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: any(at > killed_ns for _, at in probe.starts(seen)), "the first result after a kill", timeout_s, 0.005)
+    return (min(at for _, at in probe.starts(seen) if at > killed_ns) - killed_ns) / 1e6
+
+
+def recovery_figures(name, times, command, note):
+    return [Figure(f"{name}.p50", times, "ms", command, note=note), Figure(f"{name}.max", times, "ms", command, value=max(times), note=note)]
 
 
 def wait_until(is_so, what, timeout_s, pause_s=0.02):

@@ -178,7 +178,7 @@ public final class BidSource implements Source<Row, BidSource.Split, List<BidSou
             long elapsed_ns = System.nanoTime() - epoch_ns;
             long whole = elapsed_ns / 1_000_000_000L;
             long rest = elapsed_ns % 1_000_000_000L;
-            long due = whole * rate + rest * rate / 1_000_000_000L;
+            long due = whole * rate + rest * rate / 1_000_000_000L + 1; // the first at once
             return (int) Math.max(0, Math.min(MOST_PER_POLL, due - given));
         }
 

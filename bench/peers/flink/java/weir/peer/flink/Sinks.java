@@ -5,6 +5,7 @@ import org.apache.flink.api.connector.sink2.SinkWriter;
 import org.apache.flink.api.connector.sink2.WriterInitContext;
 import weir.peer.Cell;
 import weir.peer.Latency;
+import weir.peer.Probe;
 import weir.peer.Shared;
 
 /** Sinks that drop what they get: after they have added it up, or noted how late it was. */
@@ -75,6 +76,27 @@ public final class Sinks {
                 public void write(Row row, Context unused) {
                     results.add(1);
                     latency.record(begin_ns + row.sequence * interval_ns, System.nanoTime());
+                }
+            };
+        }
+    }
+
+    /** Notes in the shared file when its first result came, and how many. */
+    public static final class Probing implements Sink<Row> {
+        private static final long serialVersionUID = 1;
+        private final String path;
+
+        public Probing(String path) {
+            this.path = path;
+        }
+
+        @Override
+        public SinkWriter<Row> createWriter(WriterInitContext context) {
+            Probe probe = new Probe(path);
+            return new Writer() {
+                @Override
+                public void write(Row row, Context unused) {
+                    probe.came(1);
                 }
             };
         }
