@@ -179,16 +179,15 @@ def throughput_figures(name, windows, command, records_note=None):
 
 
 def latency_figures(name, runs, command, note):
-    """A figure a percentile (of the run in the middle), and beside each the machine's own."""
+    """A figure a percentile, and the machine's own beside each."""
     figures = []
     for label in PERCENTILES:
         own = [run["latency"][label] / 1000 for run in runs]
         machine = [run["machine"][label] / 1000 for run in runs]
         middle = sorted(machine)[len(machine) // 2]
         figures.append(Figure(f"{name}.{label}", own, "us", command, compare=[("machine", middle)], note=note))
-    prefix, engine = name.rsplit(".", 1)
     for label in PERCENTILES:
-        figures.append(Figure(f"{prefix}.{engine}.machine.{label}", [run["machine"][label] / 1000 for run in runs], "us", command,
+        figures.append(Figure(f"{name}.machine.{label}", [run["machine"][label] / 1000 for run in runs], "us", command,
                               note="a thread that only looks at the clock, before and after the job"))
     return figures
 

@@ -10,6 +10,8 @@ import org.apache.flink.configuration.PipelineOptions;
 import org.apache.flink.core.execution.CheckpointingMode;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.DataStreamUtils;
+import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import weir.peer.Options;
 import weir.peer.Work;
@@ -36,20 +38,24 @@ public final class Jobs {
         return settings;
     }
 
-    /** W0 with an exchange (w0.exchange) or in one chain (w0.chained), W1, W2. */
+    /**
+     * W0 with an exchange (w0.exchange) or in one chain (w0.chained), W1, W2 with an exchange by key. w2.chained: one subtask of source, count and sink
+     * in one thread, where Flink takes our word that the records are with their keys.
+     */
     public static void build(StreamExecutionEnvironment environment, String work, BidSource source, Sink<Row> sink) {
         DataStream<Row> bids = environment.fromSource(source, WatermarkStrategy.noWatermarks(), "bids", new Row.Type());
         DataStream<Row> results = switch (work) {
             case "w0.exchange" -> bids.rebalance();
             case "w0.chained" -> bids;
             case "w1" -> bids.filter(bid -> bid.auction % Work.FILTER == 0);
-            case "w2" -> counted(bids);
+            case "w2" -> counted(bids.keyBy(bid -> bid.auction, Types.LONG));
+            case "w2.chained" -> counted(DataStreamUtils.reinterpretAsKeyedStream(bids, bid -> bid.auction, Types.LONG));
             default -> throw new IllegalArgumentException("no work '" + work + "'");
         };
         results.sinkTo(sink).name("sink");
     }
 
-    public static DataStream<Row> counted(DataStream<Row> bids) {
-        return bids.keyBy(bid -> bid.auction, Types.LONG).process(new KeyedCount()).returns(new Row.Type()).name("count");
+    private static DataStream<Row> counted(KeyedStream<Row, Long> bids) {
+        return bids.process(new KeyedCount()).returns(new Row.Type()).name("count");
     }
 }

@@ -18,11 +18,12 @@ public final class Throughput {
 
     public static void main(String[] words) throws Exception {
         Options options = new Options(words);
-        String work = options.text("work");
+        String plan = options.text("work");
+        String work = plan.equals("w2.chained") ? "w2" : plan;
         int parallelism = (int) options.number("parallelism");
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(parallelism, Jobs.settings(options));
-        Jobs.build(environment, work, new BidSource(options.text("input"), parallelism, 0, 0), new Sinks.Adding(work.equals("w2")));
-        JobClient job = environment.executeAsync(work);
+        Jobs.build(environment, plan, new BidSource(options.text("input"), parallelism, 0, 0), new Sinks.Adding(work.equals("w2")));
+        JobClient job = environment.executeAsync(plan);
         Runnable alive = () -> Clusters.check_alive(job);
         Windows.sleep_ns(options.seconds("warmup_s"));
         Windows windows = new Windows();

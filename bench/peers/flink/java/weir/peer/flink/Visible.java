@@ -10,7 +10,6 @@ import java.nio.file.WatchEvent;
 import java.nio.file.WatchKey;
 import java.nio.file.WatchService;
 import java.util.concurrent.TimeUnit;
-import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.serialization.Encoder;
 import org.apache.flink.connector.file.sink.FileSink;
 import org.apache.flink.core.execution.JobClient;
@@ -56,7 +55,7 @@ public final class Visible {
         watcher.setDaemon(true);
         watcher.start();
         BidSource source = new BidSource(options.text("input"), 1, rate, visible.epoch_ns);
-        Jobs.counted(environment.fromSource(source, WatermarkStrategy.noWatermarks(), "bids", new Row.Type())).sinkTo(visible.sink());
+        Jobs.build(environment, options.text("work", "w2"), source, visible.sink());
         JobClient job = environment.executeAsync("visible");
         Windows.sleep_ns(options.seconds("warmup_s"));
         Windows.wait_until_caught_up(() -> Shared.total(Shared.read), rate, visible.epoch_ns);
