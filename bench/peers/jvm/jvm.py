@@ -197,7 +197,7 @@ def checkpoints_per_s(windows):
 
 
 class Process:
-    """A child in a process group of its own, that is SIGKILLed at the end: `with Process(arguments, log) as process`."""
+    """A child that is SIGKILLed at the end, also where this process is killed: `with Process(arguments, log) as process`."""
 
     def __init__(self, arguments, log):
         self.arguments = arguments
@@ -205,7 +205,7 @@ class Process:
 
     def __enter__(self):
         with open(self.log, "ab") as log:
-            self.child = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self.arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.pid = self.child.pid
         return self
 
@@ -341,6 +341,7 @@ def run(name, folder, text, figures):
 
 
 def main(name, folder, text, figures):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every __exit__
     try:
         sys.exit(run(name, folder, text, figures))
     except BenchError as error:

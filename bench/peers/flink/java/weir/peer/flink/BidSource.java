@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.locks.LockSupport;
 import org.apache.flink.api.connector.source.Boundedness;
 import org.apache.flink.api.connector.source.ReaderOutput;
 import org.apache.flink.api.connector.source.Source;
@@ -36,12 +37,14 @@ public final class BidSource implements Source<Row, BidSource.Split, List<BidSou
     private final int sources;
     private final long rate;
     private final long epoch_ns;
+    private final long nap_ns;
 
-    public BidSource(String path, int sources, long rate, long epoch_ns) {
+    public BidSource(String path, int sources, long rate, long epoch_ns, long nap_ns) {
         this.path = path;
         this.sources = sources;
         this.rate = rate;
         this.epoch_ns = epoch_ns;
+        this.nap_ns = nap_ns;
     }
 
     @Override
@@ -169,11 +172,13 @@ public final class BidSource implements Source<Row, BidSource.Split, List<BidSou
             }
             if (count > 0) {
                 Shared.read[split.index].set(given);
+            } else if (nap_ns > 0) {
+                LockSupport.parkNanos(nap_ns);
             }
             return InputStatus.MORE_AVAILABLE;
         }
 
-        /** How many records are due and not given: none mostly; the task's thread then looks again at once, as any that polls. */
+        /** How many records are due and not given: none mostly; the task's thread then looks again, at once or after a nap. */
         private int due() {
             long elapsed_ns = System.nanoTime() - epoch_ns;
             long whole = elapsed_ns / 1_000_000_000L;

@@ -18,7 +18,7 @@ public final class Submit {
         StreamExecutionEnvironment environment =
             StreamExecutionEnvironment.createRemoteEnvironment("127.0.0.1", (int) options.number("port"), settings);
         environment.setParallelism(1);
-        BidSource source = new BidSource(options.text("input"), 1, options.number("rate"), System.nanoTime());
+        BidSource source = new BidSource(options.text("input"), 1, options.number("rate"), System.nanoTime(), options.number("nap_us") * 1000);
         Jobs.build(environment, "w2", source, new Sinks.Probing(options.text("probe")));
         JobClient job = environment.executeAsync("recovery");
         System.out.println("{\"job\": \"" + job.getJobID() + "\"}");

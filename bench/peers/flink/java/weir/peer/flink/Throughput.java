@@ -22,7 +22,7 @@ public final class Throughput {
         String work = plan.equals("w2.chained") ? "w2" : plan;
         int parallelism = (int) options.number("parallelism");
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(parallelism, Jobs.settings(options));
-        Jobs.build(environment, plan, new BidSource(options.text("input"), parallelism, 0, 0), new Sinks.Adding(work.equals("w2")));
+        Jobs.build(environment, plan, new BidSource(options.text("input"), parallelism, 0, 0, 0), new Sinks.Adding(work.equals("w2")));
         JobClient job = environment.executeAsync(plan);
         Runnable alive = () -> Clusters.check_alive(job);
         Windows.sleep_ns(options.seconds("warmup_s"));

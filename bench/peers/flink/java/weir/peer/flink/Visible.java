@@ -54,7 +54,7 @@ public final class Visible {
         Thread watcher = new Thread(visible::watch, "watcher");
         watcher.setDaemon(true);
         watcher.start();
-        BidSource source = new BidSource(options.text("input"), 1, rate, visible.epoch_ns);
+        BidSource source = new BidSource(options.text("input"), 1, rate, visible.epoch_ns, options.number("nap_us") * 1000);
         Jobs.build(environment, options.text("work", "w2"), source, visible.sink());
         JobClient job = environment.executeAsync("visible");
         Windows.sleep_ns(options.seconds("warmup_s"));

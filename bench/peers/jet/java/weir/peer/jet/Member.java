@@ -53,7 +53,12 @@ public final class Member {
             while (member.getCluster().getMembers().size() < 2) {
                 Windows.sleep_ns(10_000_000);
             }
-            member.getJet().newJob(dag(options), Jobs.job(options));
+            try {
+                member.getJet().newJob(dag(options), Jobs.job(options)).join();
+            } catch (RuntimeException error) {
+                error.printStackTrace();
+                System.exit(1);
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ final class Processors {
 
         @Override
         protected void init(Context context) {
-            index = context.globalProcessorIndex();
+            index = sources == 1 ? 0 : context.globalProcessorIndex(); // the only one of two members may have index 1
             bids = new Bids(path);
             begin = Work.share_begin(bids, index, sources);
             end = Work.share_begin(bids, index + 1, sources);
