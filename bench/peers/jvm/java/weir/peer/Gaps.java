@@ -3,8 +3,9 @@ package weir.peer;
 import org.HdrHistogram.Histogram;
 
 /**
- * The machine's own share: a thread that does nothing but look at the clock. The time between two looks is what an event that fell due meanwhile
- * would have waited, so every gap counts once for each event of that rate in it: the percentiles are those of events, as the engine's are.
+ * The machine's own share: a thread that does nothing but look at the clock. The time between two looks is what an event that
+ * fell due meanwhile would have waited, so every gap counts once for each event of that rate in it: the percentiles are those of
+ * events, as the engine's are.
  */
 public final class Gaps {
     private final Histogram histogram = new Histogram(1, Latency.MOST_NS, 3);

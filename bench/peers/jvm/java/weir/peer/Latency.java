@@ -4,8 +4,8 @@ import java.util.Locale;
 import org.HdrHistogram.Histogram;
 
 /**
- * Latencies in a histogram, 1 ns to 100 s with three digits. One thread records; another asks for a fresh start, or for the figures once the
- * recorder has ended.
+ * Latencies in a histogram, 1 ns to 100 s with three digits. One thread records; another asks for a fresh start, or for the
+ * figures once the recorder has ended.
  */
 public final class Latency {
     private static final double[] SHARES = {50, 99, 99.9, 99.99, 100};

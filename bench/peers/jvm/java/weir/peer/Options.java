@@ -3,7 +3,10 @@ package weir.peer;
 import java.util.HashMap;
 import java.util.Map;
 
-/** The options of a program: words of the form name=value. One that is missing or unknown where it is read ends the program with a message. */
+/**
+ * The options of a program: words of the form name=value. One that is missing or unknown where it is read ends the program with a
+ * message.
+ */
 public final class Options {
     private final Map<String, String> values = new HashMap<>();
 

@@ -10,8 +10,9 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
 /**
- * What a sink in another process tells whoever measures recovery, in a mapped file of 64 KiB of 64-bit words: results so far; how many rows follow;
- * rows of (process id, time of its first result). A sink is new after each start of the job. The time is CLOCK_MONOTONIC in ns, as Python's.
+ * What a sink in another process tells whoever measures recovery, in a mapped file of 64 KiB of 64-bit words: results so far; how
+ * many rows follow; rows of (process id, time of its first result). A sink is new after each start of the job. The time is
+ * CLOCK_MONOTONIC in ns, as Python's.
  */
 public final class Probe {
     private static final VarHandle WORD = MethodHandles.byteBufferViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);

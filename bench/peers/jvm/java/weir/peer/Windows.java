@@ -7,7 +7,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.function.LongSupplier;
 
-/** Throughput after a warm-up, in windows of one run: records, wall time, and CPU time of the whole JVM (all of its threads, compiler and GC too). */
+/**
+ * Throughput after a warm-up, in windows of one run: records, wall time, and CPU time of the whole JVM (all of its threads,
+ * compiler and GC too).
+ */
 public final class Windows {
     private static final OperatingSystemMXBean SYSTEM = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
@@ -24,13 +27,16 @@ public final class Windows {
         }
     }
 
-    /** Waits until a paced job has made up for its start: what came is at most 50 ms behind what is due. Throws where it does not within 30 s. */
+    /**
+     * Waits until a paced job has made up for its start: what came is at most 50 ms behind what is due. Throws where it does not
+     * within 30 s.
+     */
     public static void wait_until_caught_up(LongSupplier records, long rate, long epoch_ns) {
         long deadline = System.nanoTime() + 30_000_000_000L;
         long behind = Long.MAX_VALUE;
         while (behind > rate / 20) {
             if (System.nanoTime() > deadline) {
-                throw new IllegalStateException("the job does not keep up with " + rate + " events/s: it is " + behind + " behind");
+                throw new IllegalStateException("the job does not keep up with " + rate + " events/s: " + behind + " behind");
             }
             sleep_ns(10_000_000);
             behind = (long) ((System.nanoTime() - epoch_ns) / 1e9 * rate) - records.getAsLong();

@@ -50,15 +50,16 @@ public final class Work {
     }
 
     /**
-     * Compares with what the sinks got. The highest price so far depends on the order in which the records of two sources meet, and so
-     * does its sum, a little: it is compared exactly with one source, and to 1 % with more. All else is exact.
+     * Compares with what the sinks got. The highest price so far depends on the order in which the records of two sources meet,
+     * and so does its sum, a little: it is compared exactly with one source, and to 1 % with more. All else is exact.
      */
     public void compare(String work, int sources) {
         long tolerance = work.equals("w2") && sources > 1 ? sum_prices / 100 : 0;
         boolean same = Shared.total(Shared.results) == results && Shared.total(Shared.sum_counts) == sum_counts
             && Math.abs(Shared.total(Shared.sum_prices) - sum_prices) <= tolerance;
         System.err.printf(Locale.ROOT, "results %d, sum of counts %d, of prices %d; a plain loop: %d, %d, %d%n",
-            Shared.total(Shared.results), Shared.total(Shared.sum_counts), Shared.total(Shared.sum_prices), results, sum_counts, sum_prices);
+            Shared.total(Shared.results), Shared.total(Shared.sum_counts), Shared.total(Shared.sum_prices),
+            results, sum_counts, sum_prices);
         if (!same) {
             throw new IllegalStateException("the results are not those of the plain loop");
         }

@@ -200,7 +200,8 @@ public final class BidSource implements Source<Row, BidSource.Split, List<BidSou
         @Override
         public void addSplits(List<Split> splits) {
             if (split != null || splits.size() != 1) {
-                throw new IllegalStateException("subtask " + context.getIndexOfSubtask() + " expected one split, not " + splits.size());
+                throw new IllegalStateException(
+                    "subtask " + context.getIndexOfSubtask() + " expected one split, not " + splits.size());
             }
             split = splits.get(0);
             given = split.given;

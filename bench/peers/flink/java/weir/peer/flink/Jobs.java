@@ -39,8 +39,8 @@ public final class Jobs {
     }
 
     /**
-     * W0 with an exchange (w0.exchange) or in one chain (w0.chained), W1, W2 with an exchange by key. w2.chained: one subtask of source, count and sink
-     * in one thread, where Flink takes our word that the records are with their keys.
+     * W0 with an exchange (w0.exchange) or in one chain (w0.chained), W1, W2 with an exchange by key. w2.chained: one subtask of
+     * source, count and sink in one thread, where Flink takes our word that the records are with their keys.
      */
     public static void build(StreamExecutionEnvironment environment, String work, BidSource source, Sink<Row> sink) {
         DataStream<Row> bids = environment.fromSource(source, WatermarkStrategy.noWatermarks(), "bids", new Row.Type());

@@ -8,8 +8,9 @@ import weir.peer.Shared;
 import weir.peer.Windows;
 
 /**
- * The keyed count at a fixed rate, one subtask: `work=` (w2, w2.chained) `input= rate= checkpoint_ms= buffer_ms= nap_us= directory= warmup_s= measure_s= gaps_s=`. Prints a line of
- * JSON: latency from due to sink; the machine's own gaps, of the same thread spinning before and after the job; throughput and checkpoints.
+ * The keyed count at a fixed rate, one subtask: `work=` (w2, w2.chained) `input= rate= checkpoint_ms= buffer_ms= nap_us=
+ * directory= warmup_s= measure_s= gaps_s=`. Prints a line of JSON: latency from due to sink; the machine's own gaps, of the same
+ * thread spinning before and after the job; throughput and checkpoints.
  */
 public final class Paced {
     private Paced() {
@@ -24,7 +25,8 @@ public final class Paced {
 
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, Jobs.settings(options));
         long epoch_ns = System.nanoTime();
-        Jobs.build(environment, options.text("work", "w2"), new BidSource(options.text("input"), 1, rate, epoch_ns, options.number("nap_us") * 1000), new Sinks.Timing(rate, epoch_ns));
+        BidSource source = new BidSource(options.text("input"), 1, rate, epoch_ns, options.number("nap_us") * 1000);
+        Jobs.build(environment, options.text("work", "w2"), source, new Sinks.Timing(rate, epoch_ns));
         JobClient job = environment.executeAsync("paced");
         Windows.sleep_ns(options.seconds("warmup_s"));
         Windows.wait_until_caught_up(() -> Shared.total(Shared.results), rate, epoch_ns);
@@ -40,7 +42,7 @@ public final class Paced {
         if (Sinks.latency.events() < measure_ns * (rate / 1e9) * 0.999) {
             throw new IllegalStateException("only " + Sinks.latency.events() + " of the events reached the sink");
         }
-        System.out.println("{\"latency\": " + Sinks.latency.json() + ", \"machine\": " + machine.json() + ", \"windows\": " + windows.json() + "}");
+        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n", Sinks.latency.json(), machine.json(), windows.json());
         System.exit(0);
     }
 }

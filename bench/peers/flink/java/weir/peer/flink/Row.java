@@ -5,7 +5,10 @@ import org.apache.flink.api.common.serialization.SerializerConfig;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 
-/** A bid, or an update of a key: `number` is the bidder of a bid, the count of an update; `price` the highest so far, in an update. */
+/**
+ * A bid, or an update of a key: `number` is the bidder of a bid, the count of an update; `price` the highest so far, in an
+ * update.
+ */
 public final class Row {
     public long auction;
     public long number;
@@ -14,7 +17,8 @@ public final class Row {
 
     @Override
     public boolean equals(Object other) {
-        return other instanceof Row row && row.auction == auction && row.number == number && row.price == price && row.sequence == sequence;
+        return other instanceof Row row && row.auction == auction && row.number == number && row.price == price
+            && row.sequence == sequence;
     }
 
     @Override

@@ -9,8 +9,8 @@ import weir.peer.Windows;
 import weir.peer.Work;
 
 /**
- * W0, W1, W2 as fast as they go: `work= input= keys= parallelism= checkpoint_ms= directory= warmup_s= window_s= windows=`. Prints a line of JSON.
- * Ends with 1 where the results are not those of a plain loop.
+ * W0, W1, W2 as fast as they go: `work= input= keys= parallelism= checkpoint_ms= directory= warmup_s= window_s= windows=`. Prints
+ * a line of JSON. Ends with 1 where the results are not those of a plain loop.
  */
 public final class Throughput {
     private Throughput() {
@@ -21,8 +21,10 @@ public final class Throughput {
         String plan = options.text("work");
         String work = plan.equals("w2.chained") ? "w2" : plan;
         int parallelism = (int) options.number("parallelism");
-        StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(parallelism, Jobs.settings(options));
-        Jobs.build(environment, plan, new BidSource(options.text("input"), parallelism, 0, 0, 0), new Sinks.Adding(work.equals("w2")));
+        StreamExecutionEnvironment environment =
+            StreamExecutionEnvironment.createLocalEnvironment(parallelism, Jobs.settings(options));
+        BidSource source = new BidSource(options.text("input"), parallelism, 0, 0, 0);
+        Jobs.build(environment, plan, source, new Sinks.Adding(work.equals("w2")));
         JobClient job = environment.executeAsync(plan);
         Runnable alive = () -> Clusters.check_alive(job);
         Windows.sleep_ns(options.seconds("warmup_s"));

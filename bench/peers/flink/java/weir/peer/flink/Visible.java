@@ -23,8 +23,9 @@ import weir.peer.Shared;
 import weir.peer.Windows;
 
 /**
- * The keyed count at a fixed rate into Flink's FileSink: from an event being due until a file with its result has its final name. Options as of
- * Paced, and `output=`, an empty directory. A thread is told of each finished file (inotify), reads it and removes it.
+ * The keyed count at a fixed rate into Flink's FileSink: from an event being due until a file with its result has its final name.
+ * Options as of Paced, and `output=`, an empty directory. A thread is told of each finished file (inotify), reads it and removes
+ * it.
  */
 public final class Visible {
     private static final int ROW_BYTES = 32;
@@ -64,19 +65,19 @@ public final class Visible {
         visible.latency.measure(now, now + measure_ns);
         Windows windows = new Windows();
         windows.take(1, measure_ns, () -> Shared.total(Shared.read), () -> Clusters.check_alive(job));
-        Windows.sleep_ns(options.number("checkpoint_ms") * 3_000_000L + 2_000_000_000L); // the last of the measured become visible
+        Windows.sleep_ns(options.number("checkpoint_ms") * 3_000_000L + 2_000_000_000L); // until the last are visible
         Shared.stopping = true;
         job.getJobExecutionResult().get();
 
         machine.spin(gaps_ns / 2, rate);
         visible.check((long) (measure_ns * (rate / 1e9)));
-        System.out.println("{\"latency\": " + visible.latency.json() + ", \"machine\": " + machine.json() + ", \"windows\": " + windows.json() + "}");
+        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n", visible.latency.json(), machine.json(), windows.json());
         System.exit(0);
     }
 
     private FileSink<Row> sink() {
-        Encoder<Row> encoder = (row, stream) -> stream.write(ByteBuffer.allocate(ROW_BYTES).putLong(row.auction).putLong(row.number)
-            .putLong(row.price).putLong(row.sequence).array());
+        Encoder<Row> encoder = (row, stream) -> stream.write(ByteBuffer.allocate(ROW_BYTES)
+            .putLong(row.auction).putLong(row.number).putLong(row.price).putLong(row.sequence).array());
         return FileSink.forRowFormat(new org.apache.flink.core.fs.Path("file://" + output), encoder)
             .withBucketAssigner(new BasePathBucketAssigner<>())
             .withRollingPolicy(OnCheckpointRollingPolicy.build())

@@ -4,8 +4,9 @@ import com.hazelcast.jet.core.DefaultPartitionStrategy;
 import com.hazelcast.jet.core.Partitioner;
 
 /**
- * Keys in groups. A snapshot holds one entry a group, not one a key; its key is the group's number, and Jet gives it back to whoever has the
- * partition of that number. So a record goes to the partition of its group's number too. (The default partitioner would serialize each key.)
+ * Keys in groups. A snapshot holds one entry a group, not one a key; its key is the group's number, and Jet gives it back to
+ * whoever has the partition of that number. So a record goes to the partition of its group's number too. (The default partitioner
+ * would serialize each key.)
  */
 public final class Groups implements Partitioner<Row> {
     private static final long serialVersionUID = 1;

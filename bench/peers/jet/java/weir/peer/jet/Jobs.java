@@ -17,7 +17,9 @@ final class Jobs {
     private Jobs() {
     }
 
-    /** A member: threads= (cooperative), idle_us= (longest sleep of an idle thread), alone unless the caller makes it join others. */
+    /**
+     * A member: threads= (cooperative), idle_us= (longest sleep of an idle thread), alone unless the caller makes it join others.
+     */
     static Config member(Options options) {
         Config config = new Config();
         config.setProperty("hazelcast.logging.type", options.text("log", "none"));
@@ -26,10 +28,12 @@ final class Jobs {
         config.setProperty("hazelcast.jet.idle.cooperative.max.microseconds", options.text("idle_us", "500"));
         options.with_prefix("set.").forEach(config::setProperty);
         config.getMetricsConfig().setEnabled(false);
-        config.getSerializationConfig().addSerializerConfig(new SerializerConfig().setTypeClass(Row.class).setImplementation(new Row.Serializer()));
+        config.getSerializationConfig().addSerializerConfig(
+            new SerializerConfig().setTypeClass(Row.class).setImplementation(new Row.Serializer()));
         config.getNetworkConfig().getJoin().getMulticastConfig().setEnabled(false);
         config.getNetworkConfig().getJoin().getAutoDetectionConfig().setEnabled(false);
-        config.getJetConfig().setEnabled(true).setCooperativeThreadCount((int) options.number("threads", Runtime.getRuntime().availableProcessors()));
+        int threads = (int) options.number("threads", Runtime.getRuntime().availableProcessors());
+        config.getJetConfig().setEnabled(true).setCooperativeThreadCount(threads);
         return config;
     }
 
@@ -43,7 +47,8 @@ final class Jobs {
     }
 
     private static Edge edge(Vertex from, Vertex to, Options options) {
-        return Edge.between(from, to).setConfig(new EdgeConfig().setQueueSize((int) options.number("queue", EdgeConfig.DEFAULT_QUEUE_SIZE)));
+        int queue = (int) options.number("queue", EdgeConfig.DEFAULT_QUEUE_SIZE);
+        return Edge.between(from, to).setConfig(new EdgeConfig().setQueueSize(queue));
     }
 
     /** W0 through an exchange (w0.exchange), W1, W2; each vertex with so many processors. */
@@ -59,7 +64,8 @@ final class Jobs {
             }
             case "w2" -> {
                 Vertex count = dag.newVertex("count", Processors.KeyedCount::new).localParallelism(parallelism);
-                dag.edge(edge(bids, count, options).partitioned((Row row) -> row, new Groups())).edge(edge(count, drop, options).isolated());
+                dag.edge(edge(bids, count, options).partitioned((Row row) -> row, new Groups()))
+                    .edge(edge(count, drop, options).isolated());
             }
             default -> throw new IllegalArgumentException("no work '" + work + "'");
         }

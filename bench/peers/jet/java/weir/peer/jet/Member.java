@@ -13,8 +13,8 @@ import weir.peer.Options;
 import weir.peer.Windows;
 
 /**
- * A member of a cluster of two on this host: `port= others=` (ports, its own may be among them) `submit=`. With submit=1 it waits until there are
- * two and starts the keyed count at a fixed rate: one source, count and sink on both. Runs until it is killed.
+ * A member of a cluster of two on this host: `port= others=` (ports, its own may be among them) `submit=`. With submit=1 it waits
+ * until there are two and starts the keyed count at a fixed rate: one source, count and sink on both. Runs until it is killed.
  */
 public final class Member {
     private Member() {
@@ -43,7 +43,8 @@ public final class Member {
             ProcessorSupplier.of(() -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns))));
         Vertex count = dag.newVertex("count", Processors.KeyedCount::new).localParallelism(1);
         Vertex sink = dag.newVertex("sink", () -> new Processors.Probing(probe)).localParallelism(1);
-        return dag.edge(Edge.between(bids, count).partitioned((Row row) -> row, new Groups()).distributed()).edge(Edge.between(count, sink).isolated());
+        return dag.edge(Edge.between(bids, count).partitioned((Row row) -> row, new Groups()).distributed())
+            .edge(Edge.between(count, sink).isolated());
     }
 
     public static void main(String[] words) {

@@ -10,8 +10,9 @@ import weir.peer.Shared;
 import weir.peer.Windows;
 
 /**
- * The keyed count at a fixed rate, one processor a vertex: `input= rate= checkpoint_ms= patience_us= warmup_s= measure_s= gaps_s=`. Prints a line of
- * JSON: latency from due to sink; the machine's own gaps, of the same thread spinning before and after the job; throughput and checkpoints.
+ * The keyed count at a fixed rate, one processor a vertex: `input= rate= checkpoint_ms= patience_us= warmup_s= measure_s=
+ * gaps_s=`. Prints a line of JSON: latency from due to sink; the machine's own gaps, of the same thread spinning before and after
+ * the job; throughput and checkpoints.
  */
 public final class Paced {
     private Paced() {
@@ -28,7 +29,8 @@ public final class Paced {
 
         HazelcastInstance member = Hazelcast.newHazelcastInstance(Jobs.member(options));
         long epoch_ns = System.nanoTime();
-        DAG dag = Jobs.dag("w2", 1, () -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns), () -> new Processors.Timing(rate, epoch_ns), options);
+        DAG dag = Jobs.dag("w2", 1, () -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns),
+            () -> new Processors.Timing(rate, epoch_ns), options);
         Job job = member.getJet().newJob(dag, Jobs.job(options));
         Windows.sleep_ns(options.seconds("warmup_s"));
         Windows.wait_until_caught_up(() -> Shared.total(Shared.results), rate, epoch_ns);
@@ -44,7 +46,7 @@ public final class Paced {
         if (Processors.latency.events() < measure_ns * (rate / 1e9) * 0.99) {
             throw new IllegalStateException("only " + Processors.latency.events() + " of the events reached the sink");
         }
-        System.out.println("{\"latency\": " + Processors.latency.json() + ", \"machine\": " + machine.json() + ", \"windows\": " + windows.json() + "}");
+        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n", Processors.latency.json(), machine.json(), windows.json());
         System.exit(0);
     }
 }

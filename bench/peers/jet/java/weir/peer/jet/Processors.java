@@ -21,9 +21,9 @@ final class Processors {
     }
 
     /**
-     * The file of bids, again and again, a share of it each of `sources`. With a rate, record n of the only source is given when it is due,
-     * epoch + n / rate, and its sequence is n. `patience_ns`: so long it waits, looking at the clock, for the next record to fall due, before it
-     * lets others have the thread.
+     * The file of bids, again and again, a share of it each of `sources`. With a rate, record n of the only source is given when
+     * it is due, epoch + n / rate, and its sequence is n. `patience_ns`: so long it waits, looking at the clock, for the next
+     * record to fall due, before it lets others have the thread.
      */
     static final class Source extends AbstractProcessor {
         private static final int MOST_PER_CALL = 1024;

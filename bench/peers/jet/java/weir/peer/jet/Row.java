@@ -6,8 +6,9 @@ import com.hazelcast.nio.serialization.StreamSerializer;
 import java.io.IOException;
 
 /**
- * A bid, or an update of a key: `number` is the bidder of a bid, the count of an update; `price` the highest so far, in an update. Between two
- * processors of one member it goes by reference, and has one reader: so the count turns the bid into its update in place.
+ * A bid, or an update of a key: `number` is the bidder of a bid, the count of an update; `price` the highest so far, in an
+ * update. Between two processors of one member it goes by reference, and has one reader: so the count turns the bid into its
+ * update in place.
  */
 public final class Row {
     public long auction;

@@ -12,8 +12,8 @@ import weir.peer.Windows;
 import weir.peer.Work;
 
 /**
- * W0, W1, W2 as fast as they go: `work= input= keys= parallelism= checkpoint_ms= warmup_s= window_s= windows=`. Prints a line of JSON. Ends with 1
- * where the results are not those of a plain loop.
+ * W0, W1, W2 as fast as they go: `work= input= keys= parallelism= checkpoint_ms= warmup_s= window_s= windows=`. Prints a line of
+ * JSON. Ends with 1 where the results are not those of a plain loop.
  */
 public final class Throughput {
     private Throughput() {
@@ -32,7 +32,8 @@ public final class Throughput {
         String input = options.text("input");
         boolean of_updates = work.equals("w2");
         HazelcastInstance member = Hazelcast.newHazelcastInstance(Jobs.member(options));
-        DAG dag = Jobs.dag(work, parallelism, () -> new Processors.Source(input, parallelism, 0, 0, 0), () -> new Processors.Adding(of_updates), options);
+        DAG dag = Jobs.dag(work, parallelism, () -> new Processors.Source(input, parallelism, 0, 0, 0),
+            () -> new Processors.Adding(of_updates), options);
         Job job = member.getJet().newJob(dag, Jobs.job(options));
         Windows.sleep_ns(options.seconds("warmup_s"));
         Windows windows = new Windows();
