@@ -42,7 +42,8 @@ public final class Paced {
         if (Sinks.latency.events() < measure_ns * (rate / 1e9) * 0.999) {
             throw new IllegalStateException("only " + Sinks.latency.events() + " of the events reached the sink");
         }
-        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n", Sinks.latency.json(), machine.json(), windows.json());
+        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n",
+            Sinks.latency.json(), machine.json(), windows.json());
         System.exit(0);
     }
 }

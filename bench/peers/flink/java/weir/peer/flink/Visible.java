@@ -71,7 +71,8 @@ public final class Visible {
 
         machine.spin(gaps_ns / 2, rate);
         visible.check((long) (measure_ns * (rate / 1e9)));
-        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n", visible.latency.json(), machine.json(), windows.json());
+        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n",
+            visible.latency.json(), machine.json(), windows.json());
         System.exit(0);
     }
 

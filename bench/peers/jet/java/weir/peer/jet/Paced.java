@@ -46,7 +46,8 @@ public final class Paced {
         if (Processors.latency.events() < measure_ns * (rate / 1e9) * 0.99) {
             throw new IllegalStateException("only " + Processors.latency.events() + " of the events reached the sink");
         }
-        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n", Processors.latency.json(), machine.json(), windows.json());
+        System.out.printf("{\"latency\": %s, \"machine\": %s, \"windows\": %s}%n",
+            Processors.latency.json(), machine.json(), windows.json());
         System.exit(0);
     }
 }
