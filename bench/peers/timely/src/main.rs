@@ -2,17 +2,20 @@
 //!
 //!     w0 | w1 | w2 | exchange FILE    the throughput of that work (w0 is chained, exchange is W0 through an exchange)
 //!     latency FILE                    w2 at --rate events/s for --seconds, from when each was due to its update at the sink
+//!     q0 | q1 | q2 | bids GOLDEN      Nexmark's queries over --events events made inside, the generator and the sums checked
 //!     plain.w0 | plain.w1 | plain.w2  the same with a plain loop, to compare the sums with
 
 mod container;
 mod jobs;
 mod latency;
+mod nexmark;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bids::{Sums, cpu_seconds, map_bids};
+use timely::synchronization::Barrier;
 use timely::{CommunicationConfig, Config, WorkerConfig};
 
 use jobs::{Plan, Work};
@@ -31,8 +34,8 @@ impl Options {
     }
 }
 
-const NAMES: [&str; 14] = [
-    "workers", "exchange", "process", "addresses", "passes", "chunk", "burst", "lag", "mapped", "keys", "spin-us", "rate", "seconds", "warm",
+const NAMES: [&str; 15] = [
+    "workers", "exchange", "process", "addresses", "passes", "chunk", "burst", "lag", "mapped", "keys", "spin-us", "rate", "seconds", "warm", "events",
 ];
 
 fn parse() -> Result<(String, String, Options), String> {
@@ -87,6 +90,7 @@ fn throughput(work: Work, file: &str, options: &Options) -> Result<(), String> {
     let guards = timely::execute(config, move |worker| {
         let share = |index: usize| plan.bids.len() * index / worker.peers();
         let part = &plan.bids[share(worker.index())..share(worker.index() + 1)];
+        Barrier::new(worker).wait(); // two processes do not find each other at the same time
         let begun = (Instant::now(), cpu_seconds());
         let sums = jobs::run(worker, Plan { bids: part, keys: plan.keys / worker.peers(), ..plan });
         (sums, part.len(), begun, Instant::now(), cpu_seconds())
@@ -129,6 +133,14 @@ fn latencies(file: &str, options: &Options) -> Result<(), String> {
     Ok(())
 }
 
+fn nexmark_query(query: &str, golden: &str, options: &Options) -> Result<(), String> {
+    let events = options.number("events", 1_000_000)?;
+    container::CHUNK.store(options.number("chunk", 256)?, Ordering::Relaxed);
+    let (sums, wall_s, cpu_s) = nexmark::run(query, golden, events as u64)?;
+    print_run(&sums, events, wall_s, cpu_s);
+    Ok(())
+}
+
 fn run() -> Result<(), String> {
     let (work, file, options) = parse()?;
     match work.as_str() {
@@ -136,6 +148,7 @@ fn run() -> Result<(), String> {
         "exchange" => throughput(Work::Exchange, &file, &options),
         "w1" => throughput(Work::Filter, &file, &options),
         "w2" => throughput(Work::Count, &file, &options),
+        "q0" | "q1" | "q2" | "bids" => nexmark_query(&work, &file, &options),
         "latency" => latencies(&file, &options),
         other => match other.strip_prefix("plain.") {
             Some(work) => plain(work, &file, &options),
