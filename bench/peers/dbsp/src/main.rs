@@ -12,8 +12,7 @@ use std::time::Instant;
 use bids::{Bid, Sums, cpu_seconds, map_bids};
 use dbsp::circuit::CircuitConfig;
 use dbsp::operator::{IndexedZSetHandle, ZSetHandle};
-use dbsp::trace::SpineSnapshot;
-use dbsp::typed_batch::IndexedZSetReader;
+use dbsp::typed_batch::{IndexedZSetReader, SpineSnapshot};
 use dbsp::utils::{Tup2, Tup4};
 use dbsp::{DBSPHandle, OrdIndexedZSet, OrdZSet, OutputHandle, RootCircuit, Runtime};
 
