@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 
+from bids import BIDS, bids_directory
+from figures_work import WORK
 from measure import BenchError, Figure, Job, Probe, cpu_ns, output_of, percentile, private_kib, standby_kib, timed
 
 MIB = 1048576
@@ -46,25 +48,6 @@ def ring_parked(context):
 
 
 # ------------------------------------------------------------------------------------------------- keyed --------
-
-BIDS = 20_000_000
-
-
-def bids_directory(context, keys, copies):
-    """A directory with the file of bids under `copies` names, in the page cache."""
-    path = os.path.join(context.scratch, f"bids-{keys}.bin")
-    if not os.path.exists(path) or os.path.getsize(path) != BIDS * 32:
-        context.say(f"making {path}")
-        output_of([context.program("make_bids"), path, str(BIDS), str(keys)])
-    directory = context.fresh_directory(f"bids-{keys}-x{copies}")
-    for i in range(copies):
-        os.link(path, os.path.join(directory, f"{i}.bin"))
-    with open(path, "rb", buffering=0) as file:
-        block = bytearray(MIB)
-        while file.readinto(block):
-            pass
-    return directory
-
 
 def keyed_run(context, keys, copies, guarantee, more=()):
     """(M records/s of wall time from start to end of the command, M records per CPU-second of all its processes, command)"""
@@ -384,6 +367,7 @@ FIGURES = {
     "keyed.1k": (lambda c: keyed(c, 1_000, "1k", 38), "source, keyed count, sink: 1,000 keys"),
     "keyed.1m": (lambda c: keyed(c, 1_000_000, "1m", 20), "the same, 1,000,000 keys"),
     "keyed.10m": (lambda c: keyed(c, 10_000_000, "10m", 9), "the same, 10,000,000 keys"),
+    **WORK,
     "pause.16mib": (lambda c: pause(c, "16mib", 16 * MIB, None, None), "pause at a barrier, throughput kept: 16 MiB of state"),
     "pause.256mib": (lambda c: pause(c, "256mib", 256 * MIB, None, None), "the same, 256 MiB"),
     "pause.1gib": (lambda c: pause(c, "1gib", 1024 * MIB, 0.8, ("<=", 0.8)), "the same, 1 GiB"),
