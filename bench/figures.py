@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from bids import BIDS, bids_directory
+from figures_latency import LATENCY
 from figures_work import WORK
 from measure import BenchError, Figure, Job, Probe, cpu_ns, output_of, percentile, private_kib, standby_kib, timed
 
@@ -368,6 +369,7 @@ FIGURES = {
     "keyed.1m": (lambda c: keyed(c, 1_000_000, "1m", 20), "the same, 1,000,000 keys"),
     "keyed.10m": (lambda c: keyed(c, 10_000_000, "10m", 9), "the same, 10,000,000 keys"),
     **WORK,
+    **LATENCY,
     "pause.16mib": (lambda c: pause(c, "16mib", 16 * MIB, None, None), "pause at a barrier, throughput kept: 16 MiB of state"),
     "pause.256mib": (lambda c: pause(c, "256mib", 256 * MIB, None, None), "the same, 256 MiB"),
     "pause.1gib": (lambda c: pause(c, "1gib", 1024 * MIB, 0.8, ("<=", 0.8)), "the same, 1 GiB"),
