@@ -9,9 +9,11 @@ import subprocess
 import time
 
 from bids import BIDS, bids_directory
+from figures_growth import GROWTH
 from figures_latency import LATENCY
 from figures_work import WORK
 from measure import BenchError, Figure, Job, Probe, cpu_ns, output_of, percentile, private_kib, standby_kib, timed
+from updates import STATE_BYTES_PER_KEY, updates_job, watch_checkpoints, without_checkpoints
 
 MIB = 1048576
 
@@ -94,34 +96,6 @@ def undo(context, keys, label):
 
 CHECKPOINTS_SKIPPED = 3
 CHECKPOINTS_MEASURED = 10
-STATE_BYTES_PER_KEY = 42  # 8-byte keys, 16-byte values, full buckets; the figure's note says what it came to
-
-
-def updates_job(context, keys, options):
-    probe = Probe(os.path.join(context.scratch, "probe"))
-    directory = context.fresh_directory("updates-checkpoints")
-    options = [f"--set=probe={probe.path}", f"--set=keys={keys}", *options]
-    return Job(context, "random_updates", directory, options), probe
-
-
-def watch_checkpoints(job, probe, count):
-    """Pauses in ms of the next `count` checkpoints, and M records/s meanwhile."""
-    first = last = job.status()["checkpoints"]["last"]["id"]
-    begun, records = time.monotonic(), probe.records()
-    pauses, state_bytes = [], 0
-    while last - first < count:
-        time.sleep(0.1)
-        status = job.status()
-        if status is None or time.monotonic() - begun > 20 * count:
-            raise BenchError("checkpoints do not come about; see the job's event log")
-        newest = status["checkpoints"]["last"]["id"]
-        if newest > last:
-            task = next(t for t in status["tasks"] if t["name"] == "count")
-            pauses.append(task["pause_us_last"] / 1000)
-            state_bytes = task["state_bytes"]
-            last = newest
-    rate = (probe.records() - records) / (time.monotonic() - begun) / 1e6
-    return pauses, rate, state_bytes
 
 
 def with_checkpoints(context, keys):
@@ -131,18 +105,6 @@ def with_checkpoints(context, keys):
         after = (job.status()["checkpoints"]["last"] or {"id": 0})["id"] + CHECKPOINTS_SKIPPED
         job.wait_until(lambda: (job.status()["checkpoints"]["last"] or {"id": 0})["id"] >= after, "the first checkpoints", pause_s=0.2)
         return watch_checkpoints(job, probe, CHECKPOINTS_MEASURED), job.arguments
-
-
-def without_checkpoints(context, keys, seconds=8):
-    job, probe = updates_job(context, keys, ["--checkpoint-interval=off"])
-    with job:
-        job.wait_until(lambda: probe.records() >= keys, "filling the state")
-        time.sleep(1)
-        begun, records = time.monotonic(), probe.records()
-        while time.monotonic() - begun < seconds: # looks at the status as often as the other run does
-            time.sleep(0.1)
-            job.status()
-        return (probe.records() - records) / (time.monotonic() - begun) / 1e6
 
 
 def pause(context, label, size_bytes, prototype, bar):
@@ -395,5 +357,6 @@ FIGURES = {
     "undo.10m": (lambda c: undo(c, 10_000_000, "10m"), "the same, 10,000,000 keys"),
     "takeover.memory.1s": (lambda c: memory_of_takeover(c, "1s", "1s"), "memory of a standby and of frozen chunks, a checkpoint every second"),
     "takeover.memory.100ms": (lambda c: memory_of_takeover(c, "100ms", "100ms"), "the same, every 100 ms"),
+    **GROWTH,
     "idle": (idle, "CPU time and memory of a job without input"),
 }
