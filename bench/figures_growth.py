@@ -141,8 +141,10 @@ def memory_task(context):
 
 def memory_state(context):
     with Job(context, "grow", context.fresh_directory("grow-checkpoints"),
-             [f"--set=keys={MEMORY_KEYS}", "--set=tally=1", "--checkpoint-interval=off", "--takeover=cold"]) as job:
+             [f"--set=keys={MEMORY_KEYS}", "--set=tally=1", "--checkpoint-interval=1s", "--takeover=cold"]) as job:
         job.wait_until(lambda: job.task("read")["records_in"] > MEMORY_KEYS, "filling the state")
+        completed = job.status()["checkpoints"]["completed"]
+        job.wait_until(lambda: job.status()["checkpoints"]["completed"] > completed + 1, "a checkpoint of the full state")
         task = job.task("read")
         command, mapped_mib = context.shown(job.arguments), private_kib(task["pid"])[1] / 1024
     ratio = task["state_bytes"] / (MEMORY_KEYS * 16)

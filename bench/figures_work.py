@@ -3,7 +3,7 @@
 import os
 import struct
 
-from bids import BIDS, bids_directory
+from bids import BIDS, bids_file
 from measure import BenchError, Figure, output_of, percentile, timed
 
 COPIES = 5  # the file so many times over: start and end of the job weigh less, several checkpoints fall into a run
@@ -12,8 +12,7 @@ RESULT = struct.Struct("=QQQqQqQqQ")  # struct work_result of work.h
 
 def plain(context, kind, keys, copies):
     """(number of results, sum of prices, sum of counts), seconds, of a loop on one core."""
-    path = os.path.join(context.scratch, f"bids-{keys}.bin")
-    words = output_of([context.program("plain_work"), kind, path, str(copies), str(keys)]).split()
+    words = output_of([context.program("plain_work"), kind, bids_file(context, keys), str(copies), str(keys)]).split()
     return tuple(int(word) for word in words[:3]), float(words[3])
 
 
@@ -32,8 +31,8 @@ def read_result(path, expected):
 
 def run_once(context, work, keys, copies, guarantee, chained, expected):
     result = os.path.join(context.scratch, "work-result")
-    command = [context.program("work"), "run", "--quiet", f"--set=work={work}", f"--set=input={bids_directory(context, keys, copies)}",
-               f"--set=result={result}", f"--directory={context.fresh_directory('work-checkpoints')}", f"--guarantee={guarantee}"]
+    command = [context.program("work"), "run", "--quiet", f"--set=work={work}", f"--set=input={bids_file(context, keys)}",
+               f"--set=copies={copies}", f"--set=result={result}", f"--directory={context.fresh_directory('work-checkpoints')}", f"--guarantee={guarantee}"]
     if not chained:
         command.append("--no-chain")
     if guarantee == "exactly-once":
@@ -44,7 +43,6 @@ def run_once(context, work, keys, copies, guarantee, chained, expected):
 
 
 def work(context, name, job_work, keys=1_000, guarantee="exactly-once", chained=False, copies=COPIES):
-    bids_directory(context, keys, copies)  # makes the file
     kind = job_work.split(".", maxsplit=1)[0]
     expected, plain_s = plain(context, kind, keys, copies)
     rows = []
