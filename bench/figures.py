@@ -8,7 +8,12 @@ import signal
 import subprocess
 import time
 
+from bids import BIDS, bids_directory
+from figures_growth import GROWTH
+from figures_latency import LATENCY
+from figures_work import WORK
 from measure import BenchError, Figure, Job, Probe, cpu_ns, output_of, percentile, private_kib, standby_kib, timed
+from updates import STATE_BYTES_PER_KEY, updates_job, watch_checkpoints, without_checkpoints
 
 MIB = 1048576
 
@@ -46,25 +51,6 @@ def ring_parked(context):
 
 
 # ------------------------------------------------------------------------------------------------- keyed --------
-
-BIDS = 20_000_000
-
-
-def bids_directory(context, keys, copies):
-    """A directory with the file of bids under `copies` names, in the page cache."""
-    path = os.path.join(context.scratch, f"bids-{keys}.bin")
-    if not os.path.exists(path) or os.path.getsize(path) != BIDS * 32:
-        context.say(f"making {path}")
-        output_of([context.program("make_bids"), path, str(BIDS), str(keys)])
-    directory = context.fresh_directory(f"bids-{keys}-x{copies}")
-    for i in range(copies):
-        os.link(path, os.path.join(directory, f"{i}.bin"))
-    with open(path, "rb", buffering=0) as file:
-        block = bytearray(MIB)
-        while file.readinto(block):
-            pass
-    return directory
-
 
 def keyed_run(context, keys, copies, guarantee, more=()):
     """(M records/s of wall time from start to end of the command, M records per CPU-second of all its processes, command)"""
@@ -110,34 +96,6 @@ def undo(context, keys, label):
 
 CHECKPOINTS_SKIPPED = 3
 CHECKPOINTS_MEASURED = 10
-STATE_BYTES_PER_KEY = 42  # 8-byte keys, 16-byte values, full buckets; the figure's note says what it came to
-
-
-def updates_job(context, keys, options):
-    probe = Probe(os.path.join(context.scratch, "probe"))
-    directory = context.fresh_directory("updates-checkpoints")
-    options = [f"--set=probe={probe.path}", f"--set=keys={keys}", *options]
-    return Job(context, "random_updates", directory, options), probe
-
-
-def watch_checkpoints(job, probe, count):
-    """Pauses in ms of the next `count` checkpoints, and M records/s meanwhile."""
-    first = last = job.status()["checkpoints"]["last"]["id"]
-    begun, records = time.monotonic(), probe.records()
-    pauses, state_bytes = [], 0
-    while last - first < count:
-        time.sleep(0.1)
-        status = job.status()
-        if status is None or time.monotonic() - begun > 20 * count:
-            raise BenchError("checkpoints do not come about; see the job's event log")
-        newest = status["checkpoints"]["last"]["id"]
-        if newest > last:
-            task = next(t for t in status["tasks"] if t["name"] == "count")
-            pauses.append(task["pause_us_last"] / 1000)
-            state_bytes = task["state_bytes"]
-            last = newest
-    rate = (probe.records() - records) / (time.monotonic() - begun) / 1e6
-    return pauses, rate, state_bytes
 
 
 def with_checkpoints(context, keys):
@@ -147,18 +105,6 @@ def with_checkpoints(context, keys):
         after = (job.status()["checkpoints"]["last"] or {"id": 0})["id"] + CHECKPOINTS_SKIPPED
         job.wait_until(lambda: (job.status()["checkpoints"]["last"] or {"id": 0})["id"] >= after, "the first checkpoints", pause_s=0.2)
         return watch_checkpoints(job, probe, CHECKPOINTS_MEASURED), job.arguments
-
-
-def without_checkpoints(context, keys, seconds=8):
-    job, probe = updates_job(context, keys, ["--checkpoint-interval=off"])
-    with job:
-        job.wait_until(lambda: probe.records() >= keys, "filling the state")
-        time.sleep(1)
-        begun, records = time.monotonic(), probe.records()
-        while time.monotonic() - begun < seconds: # looks at the status as often as the other run does
-            time.sleep(0.1)
-            job.status()
-        return (probe.records() - records) / (time.monotonic() - begun) / 1e6
 
 
 def pause(context, label, size_bytes, prototype, bar):
@@ -384,6 +330,8 @@ FIGURES = {
     "keyed.1k": (lambda c: keyed(c, 1_000, "1k", 38), "source, keyed count, sink: 1,000 keys"),
     "keyed.1m": (lambda c: keyed(c, 1_000_000, "1m", 20), "the same, 1,000,000 keys"),
     "keyed.10m": (lambda c: keyed(c, 10_000_000, "10m", 9), "the same, 10,000,000 keys"),
+    **WORK,
+    **LATENCY,
     "pause.16mib": (lambda c: pause(c, "16mib", 16 * MIB, None, None), "pause at a barrier, throughput kept: 16 MiB of state"),
     "pause.256mib": (lambda c: pause(c, "256mib", 256 * MIB, None, None), "the same, 256 MiB"),
     "pause.1gib": (lambda c: pause(c, "1gib", 1024 * MIB, 0.8, ("<=", 0.8)), "the same, 1 GiB"),
@@ -409,5 +357,6 @@ FIGURES = {
     "undo.10m": (lambda c: undo(c, 10_000_000, "10m"), "the same, 10,000,000 keys"),
     "takeover.memory.1s": (lambda c: memory_of_takeover(c, "1s", "1s"), "memory of a standby and of frozen chunks, a checkpoint every second"),
     "takeover.memory.100ms": (lambda c: memory_of_takeover(c, "100ms", "100ms"), "the same, every 100 ms"),
+    **GROWTH,
     "idle": (idle, "CPU time and memory of a job without input"),
 }

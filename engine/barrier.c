@@ -229,6 +229,15 @@ static bool previous_is_busy(const struct task *task, uint64_t checkpoint_id)
     return true;
 }
 
+/* The checkpoint before this one may have completed without this task having looked: its output becomes visible first. Else sinks would prepare it
+ * once more, and this checkpoint's child look for files that whoever reads the output may have removed by then. */
+static int commit_what_is_complete(struct task *task)
+{
+    uint64_t committed = atomic_load_explicit(&task->job->shared->checkpoint_committed, memory_order_acquire);
+    bool seen = committed <= atomic_load_explicit(&task->shared->committed_seen, memory_order_relaxed);
+    return seen ? WEIR_OK : sinks_commit(task, committed);
+}
+
 /* First the batch, and what its sinks prepared, as one transaction that says which barrier lies behind it; then what follows from
  * that record and may be repeated: barrier_finish(). */
 int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
@@ -241,6 +250,8 @@ int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
     task->batch_open = true;
     int code = batch_flush_sinks(task);
     atomic_store_explicit(&task->shared->in_progress.ring, 0, memory_order_relaxed); /* from here on no record is to blame */
+    if (code >= 0)
+        code = commit_what_is_complete(task);
     if (code >= 0 && task->barrier_snapshot)
         code = prepare_sinks(task, checkpoint_id);
     if (code >= 0)

@@ -39,6 +39,7 @@ struct coordinator {
     struct waiting_request waiting[WAITING_MAX];
     unsigned waiting_count;
     bool checkpoint_wanted; /* somebody asked for one */
+    bool retain_due; /* a checkpoint is complete, and older ones are not deleted yet; lost, the next one sees to it */
     struct heartbeat_seen *heartbeats; /* by task */
     int64_t heartbeats_at_ns; /* when they were looked at */
     struct task_sample *samples; /* by task */

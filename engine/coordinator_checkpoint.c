@@ -86,6 +86,26 @@ static void begin(struct coordinator *c, enum trigger trigger)
                      json_pack("{s:I, s:s}", "checkpoint", (json_int_t)state->checkpoint_id, "trigger", trigger_names[trigger]));
 }
 
+static bool is_in_progress(const struct coordinator *c)
+{
+    return c->state->state != CHECKPOINT_IDLE && c->state->state != CHECKPOINT_COMPLETED && c->state->state != CHECKPOINT_ABORTED;
+}
+
+/* Older checkpoints are deleted while tasks work on the next one, where that is due at once: it takes milliseconds where they are large. */
+static void retain(struct coordinator *c)
+{
+    c->retain_due = false;
+    struct weir_error err = {0};
+    bool running = atomic_load_explicit(&c->shared->run_state, memory_order_acquire) == RUN_RUNNING;
+    if (running && page_in_is_going_on(c->job)) /* tasks, and whoever takes them over, read the restored one still */
+        return;
+    if (c->state->completed_count == 0) /* the one that the user chose to begin with may be older than those that are kept */
+        return;
+    uint64_t lowest_live_id = is_in_progress(c) ? c->state->checkpoint_id : c->state->next_id;
+    if (checkpoint_retain(&c->job->dir, (uint32_t)c->job->options->checkpoints_retained, lowest_live_id, NULL, &err) != WEIR_OK)
+        log_line(LOG_WARNING, "deleting old checkpoints: %s", err.text);
+}
+
 /* Repeatable: sources take a barrier once for each id. */
 static void request(struct coordinator *c)
 {
@@ -97,6 +117,8 @@ static void request(struct coordinator *c)
             job_ring_task(c->job, i);
     }
     checkpoint_move(c->state, CHECKPOINT_EXECUTING);
+    if (c->retain_due)
+        retain(c);
 }
 
 /* ---- EXECUTING: collect acknowledgements ---- */
@@ -229,18 +251,6 @@ static int write_manifest(struct coordinator *c, uint64_t *ret_bytes, struct wei
     return code;
 }
 
-static void retain(struct coordinator *c)
-{
-    struct weir_error err = {0};
-    bool running = atomic_load_explicit(&c->shared->run_state, memory_order_acquire) == RUN_RUNNING;
-    if (running && page_in_is_going_on(c->job)) /* tasks, and whoever takes them over, read the restored one still */
-        return;
-    if (c->state->completed_count == 0) /* the one that the user chose to begin with may be older than those that are kept */
-        return;
-    if (checkpoint_retain(&c->job->dir, (uint32_t)c->job->options->checkpoints_retained, c->state->next_id, NULL, &err) != WEIR_OK)
-        log_line(LOG_WARNING, "deleting old checkpoints: %s", err.text);
-}
-
 static void tell_tasks(struct coordinator *c)
 {
     KILL_POINT(k7);
@@ -294,16 +304,13 @@ static void conclude(struct coordinator *c)
         state->stop_checkpoint_id = state->checkpoint_id;
         atomic_store_explicit(&c->shared->run_state, RUN_FINISHING, memory_order_release);
         job_ring_all_tasks(c->job);
+        retain(c);
+        return;
     }
-    retain(c);
+    c->retain_due = true;
 }
 
 /* ---- ABORTED ---- */
-
-static bool is_in_progress(const struct coordinator *c)
-{
-    return c->state->state != CHECKPOINT_IDLE && c->state->state != CHECKPOINT_COMPLETED && c->state->state != CHECKPOINT_ABORTED;
-}
 
 static void give_up(struct coordinator *c, const struct weir_error *err)
 {
@@ -367,6 +374,10 @@ static int64_t idle_tick(struct coordinator *c)
         return INT64_MAX;
     }
     int trigger = due_trigger(c);
+    if (trigger < 0 && c->retain_due) {
+        retain(c);
+        return c->now_ns;
+    }
     if (trigger < 0)
         return periodic_due_ns(c);
     if (atomic_load_explicit(&c->shared->departing, memory_order_acquire) != 0) /* their end wakes us */

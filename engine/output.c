@@ -248,6 +248,31 @@ static int send_one_by_one(struct weir_ctx *ctx, struct target *target, unsigned
     return code;
 }
 
+/* Hands a batch on within the task: all at once, so that an operator that takes batches gets some. */
+static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes, size_t count)
+{
+    struct weir_record records[WEIR_BATCH_RECORDS_MAX];
+    int code = WEIR_OK;
+    while (code >= 0 && count > 0) {
+        size_t taken = u64_min(count, WEIR_BATCH_RECORDS_MAX);
+        for (size_t i = 0; i < taken; i++, data += size_bytes)
+            records[i] = (struct weir_record){.data = data, .size_bytes = (uint32_t)size_bytes, .input = target->input};
+        code = ctx_process(target->chained, records, taken);
+        count -= taken;
+    }
+    if (code < 0)
+        ctx_take_failure(target->chained, code, &ctx->error);
+    return code;
+}
+
+static int emit_batch_to_target(struct weir_ctx *ctx, struct target *target, unsigned port, const void *data, size_t size_bytes, size_t count)
+{
+    bool aligned = ((uintptr_t)data | size_bytes) % 8 == 0; /* then each record is, as callbacks may count on */
+    if (target->kind == TARGET_CHAINED && aligned)
+        return call_chained_batch(ctx, target, data, size_bytes, count);
+    return send_all(ctx, target, data, size_bytes, count) ? WEIR_OK : send_one_by_one(ctx, target, port, data, size_bytes, count);
+}
+
 static int emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes, size_t count)
 {
     struct output *output = &ctx->outputs[port];
@@ -255,8 +280,7 @@ static int emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, siz
     ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE ? count : 0;
     int code = WEIR_OK;
     for (unsigned i = 0; code >= 0 && i < output->target_count; i++)
-        if (!send_all(ctx, &output->targets[i], data, size_bytes, count))
-            code = send_one_by_one(ctx, &output->targets[i], port, data, size_bytes, count);
+        code = emit_batch_to_target(ctx, &output->targets[i], port, data, size_bytes, count);
     return code;
 }
 

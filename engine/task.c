@@ -333,11 +333,12 @@ static void idle(struct task *task)
 {
     got_on(task);
     takeover_guard(task->job, task->index);
-    if (spin(task))
+    bool source_waits = task->has_source && !task->ended && !task->stopping;
+    bool asks_again = source_waits && task->spin_ns == INT64_MAX; /* busy polling: nobody says when a source has more */
+    if (asks_again || spin(task))
         return;
     int64_t limit_ns = task->park_ns_max;
     struct weir_ctx *head = &task->ops[0];
-    bool source_waits = task->has_source && !task->ended && !task->stopping;
     if (source_waits && head->wait_ms > 0)
         limit_ns = (int64_t)head->wait_ms * NS_PER_MS < limit_ns ? (int64_t)head->wait_ms * NS_PER_MS : limit_ns;
     else if (source_waits && head->wait_fd < 0)

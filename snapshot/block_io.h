@@ -65,6 +65,8 @@ struct block_io {
  * O_DIRECT where the file system allows it. */
 int block_io_open(const struct io *io, int fd, const char *file, uint32_t depth, bool direct,
                   struct block_io **ret_queue, struct weir_error *err);
+/* Most of the buffers will be used: huge pages, where the system has any, save the faults on each 4 KiB of them. Advice only. */
+void block_io_expect_much(struct block_io *queue);
 /* Goes over to io_uring from here on. Before or between requests, none in flight. On failure (why: in err) nothing has
  * changed. */
 int block_io_use_uring(struct block_io *queue, struct weir_error *err);

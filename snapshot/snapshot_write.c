@@ -14,6 +14,8 @@
 #define INDEX_BYTES_FIRST (64u << 10)
 #define PRESIZE_BYTES_MIN (4u * BUFFER_BYTES) /* below, the call would cost more than it saves */
 
+#define HUGE_BYTES_MIN (8u * BUFFER_BYTES)    /* below, clearing a huge page that is used in part costs more */
+
 /*
  * The file as a stream: header, blocks, index and footer are appended to the buffer of the current slot, which goes to
  * the kernel when it is full. So a small snapshot is a single write. Every part is a multiple of PAGE_BYTES long, as
@@ -355,6 +357,8 @@ static int write_and_sync(struct snapshot_writer *w, bool direct, uint32_t depth
                           struct weir_error *err)
 {
     int code = block_io_open(w->io, w->fd, w->name, depth, direct, &w->queue, err);
+    if (code == WEIR_OK && file_bytes(w->source->block_count, w->header.block_bytes) >= HUGE_BYTES_MIN)
+        block_io_expect_much(w->queue);
     if (code == WEIR_OK && w->io_mode == IO_URING)
         code = choose_backend(w, false, err);
     int64_t started_ns = clock_monotonic_ns();

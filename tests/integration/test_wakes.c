@@ -29,24 +29,27 @@ static bool note_has(struct scenario *scenario, void *arg)
     return stat(note, &found) == 0 && found.st_size >= *(off_t *)arg;
 }
 
-static void answers(const char *how)
+static void answers(const char *how, const char *options)
 {
     off_t steps = STEPS;
     struct process *job = start_job(&s, "--set shape=answers --set how=%s --set count=%d --set note=%s --no-chain "
-                                    "--checkpoint-interval off", how, STEPS, note);
+                                    "--checkpoint-interval off %s", how, STEPS, note, options);
     await(&s, note_has, &steps, "each record is seen before the next is emitted");
     cr_assert_eq(weir(&s, "stop @ --now"), 0, "%s", s.err);
     end_of(&s, job);
 }
 
-Test(wakes, a_record_that_nothing_follows_is_seen) { answers("idle"); }
-Test(wakes, a_record_of_a_source_that_never_rests_is_seen) { answers("busy"); }
+Test(wakes, a_record_that_nothing_follows_is_seen) { answers("idle", ""); }
+Test(wakes, a_record_of_a_source_that_never_rests_is_seen) { answers("busy", ""); }
+
+/* It has nothing to do but to look again, and nobody who would ring. */
+Test(wakes, a_source_that_rests_is_asked_again_by_a_task_that_never_sleeps) { answers("idle", "--busy-poll"); }
 
 /* Killed between its commit and the publication, and there is no next record that would publish it along. */
 Test(wakes, what_a_dead_writer_had_committed_is_seen)
 {
     s.kill_list = strdup("t5:40@pass");
-    answers("idle");
+    answers("idle", "");
     cr_assert_eq(event_count(&s, "takeover"), 1);
 }
 
