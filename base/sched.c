@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define SHORTEST_SLICE_NS 100000
+#define STEP_BACK 10 /* of niceness: a tenth of the share of others */
 #define RESET_ON_FORK 1 /* SCHED_FLAG_RESET_ON_FORK, of linux/sched.h, which contradicts sched.h */
 
 /* sched_setattr(2), its first version: the C library has none. */
@@ -46,6 +47,14 @@ void sched_run_first(void)
     runs_first = true;
     if (!apply(0, (struct attributes){.policy = SCHED_FIFO, .priority = 1, .flags = RESET_ON_FORK}))
         ask_slice(SHORTEST_SLICE_NS);
+}
+
+void sched_step_back(pid_t pid)
+{
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, (id_t)pid);
+    if (errno == 0)
+        (void)setpriority(PRIO_PROCESS, (id_t)pid, nice + STEP_BACK);
 }
 
 void sched_run_as_others(void)

@@ -127,7 +127,7 @@ struct task_counters {
 #undef TASK_COUNTER_FIELD
 };
 
-#define PREVIOUS_MAX 4 /* so many may have been followed by standbys and not be reaped yet: a large memory takes its time */
+#define PREVIOUS_MAX 8 /* so many may have been followed by standbys and not be reaped yet: a large memory takes its time */
 
 /* What the event of a takeover says. Written and told by whoever has taken over; the next one tells of a takeover that was killed too soon. */
 struct takeover_report {

@@ -311,6 +311,7 @@ bool takeover_wait(struct job *job, unsigned task)
     pid_t dead = OWNER_PID(owner);
     if (!note_previous(shared, dead)) /* before it is followed: the launcher may reap it as soon as it is not the owner any more */
         return false;
+    sched_step_back(dead); /* its teardown, by itself, on a processor that is needed now */
     if (!atomic_compare_exchange_strong(&shared->owner, &owner, next_owner(owner, getpid()))) {
         (void)takeover_was_followed(shared, dead);
         return false;

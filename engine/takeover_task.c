@@ -85,7 +85,6 @@ static _Noreturn void go_on(struct task *task, bool by_standby)
     if (atomic_compare_exchange_strong(&shared->phase, &ready, TASK_RUNNING)) /* it died before it saw that all were */
         job_wake(task->job->coordinator_fd);
     KILL_POINT(u4);
-    job_wake(task->job->launcher_fd); /* for a standby of its own */
     note_takeover(task, by_standby, undone_bytes);
     KILL_POINT(u5);
     task_run(task);

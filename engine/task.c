@@ -316,14 +316,16 @@ static void got_on(struct task *task)
         return;
     atomic_store_explicit(&task->shared->takeover_attempts, 0, memory_order_relaxed);
     task->proving = false;
+    job_wake(task->job->launcher_fd); /* for a standby of its own: not earlier, it would need the processor as well */
     takeover_tell(task);
 }
 
-/* One that has taken over goes before all others until it has caught up with its input, but not for long. */
-static void let_others_in(struct task *task, bool caught_up)
+/* One that has taken over goes before all others until it has published its first records, or has nothing to do; but not for long. From then on it
+ * is for the readers to go on, who may be waiting for this very processor. */
+static void let_others_in(struct task *task, bool at_once)
 {
     int64_t noticed_ns = atomic_load_explicit(&task->shared->takeover_noticed_ns, memory_order_relaxed);
-    if (!caught_up && clock_monotonic_ns() - noticed_ns < RUN_FIRST_NS_MAX)
+    if (!at_once && clock_monotonic_ns() - noticed_ns < RUN_FIRST_NS_MAX)
         return;
     sched_run_as_others();
     task->runs_first = false;
@@ -472,13 +474,14 @@ static void loop(struct task *task)
             int code = batch_commit(task);
             result = code < 0 ? code : result;
         }
-        if (with_records)
-            got_on(task);
-        if (task->runs_first)
-            let_others_in(task, result == WEIR_IDLE || task->output_tight);
         if (result < 0)
             task_fail_with_code(task, result);
-        batch_wake_readers(task, result == WEIR_OK && !task->output_tight);
+        bool caught_up = result == WEIR_IDLE || task->output_tight;
+        batch_wake_readers(task, !caught_up && !task->runs_first);
+        if (task->runs_first)
+            let_others_in(task, caught_up || with_records);
+        if (with_records)
+            got_on(task);
         barrier_release_cut(task);
         show_end(task);
         if (task->output_tight) {

@@ -42,7 +42,7 @@ byte mutex_holder; /* 0: free */
 bool mutex_died;   /* its last owner died with it */
 bool guarded;
 byte standby_pid, task_pid;
-bool followed[PROCESSES]; /* previous_pids; the code has four places, and leaves it to the launcher where all are taken */
+bool followed[PROCESSES]; /* previous_pids; the code has eight places, and leaves it to the launcher where all are taken */
 byte one_followed;        /* as it was once: one place */
 bool fault_marked, distrusted;
 byte attempts;

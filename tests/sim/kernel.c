@@ -453,6 +453,7 @@ STAND_IN(int, sched_yield, void)
 
 STAND_IN(void, sched_run_first, void) {}
 STAND_IN(void, sched_run_as_others, void) {}
+STAND_IN(void, sched_step_back, pid_t pid) { (void)pid; }
 
 #define MUTEXES_MAX 64
 static struct robust_mutex {
