@@ -45,7 +45,7 @@ def head(results):
         lines += ["**A first look** (`--quick`): one or few runs a figure, little data. Do not quote it.", ""]
     lines += table(("", ""), [
         ("when", f"{results['begun']} to {results['ended']} UTC, {minutes:.0f} minutes of measuring"),
-        ("Weir", f"commit {results['commit']}"),
+        ("Weir", "commit " + " and, **mixed**, ".join(results.get("commits") or [results["commit"]])),
         ("machine", f"{machine['cpu']}, {machine['cores']} CPUs, {machine['memory_gib']} GiB, Linux {machine['kernel']}, governor {machine['governor']}, "
                     f"huge pages for shared memory: {machine['shmem_enabled']}"),
         ("load when a piece began", f"{min(loads):.1f} to {max(loads):.1f}" if loads else "-"),
