@@ -111,7 +111,7 @@ class Compare(unittest.TestCase):
             with open(path, "w", encoding="utf-8") as file:
                 json.dump({**result, "commit": "another"}, file)
         self.assertEqual(self.compare("--mixed").returncode, 1)
-        self.assertRegex(self.page(), r"\| Weir \| commit .*\*\*mixed\*\*, another")
+        self.assertRegex(self.page(), r"\| Weir \| commits .*another.* \(\*\*mixed\*\*\)")
 
     def test_the_page_can_be_written_again_from_what_is_stored(self):
         self.compare()
