@@ -54,8 +54,10 @@ class Figures:
         """What is known of why there is no figure of these names: the pieces that would have given it."""
         wanted = {name.partition("@")[0] for name in names}
         wanted |= {name.removesuffix(".cpu") for name in wanted} | {name.rsplit(".", 1)[0] for name in wanted}
-        found = [piece for piece in self.open if any(fnmatchcase(piece["name"], name) or name.startswith(piece["name"] + ".") for name in wanted)]
-        reasons = dict.fromkeys(f"{piece['runner']}: {piece['status']}" + (f": {piece['error']}" if piece["error"] else "") for piece in found)
+        reasons = {}
+        for piece in self.open:
+            if any(fnmatchcase(piece["name"], name) or name.startswith(piece["name"] + ".") for name in wanted):
+                reasons[f"{piece['runner']}: {piece['status']}" + (f": {piece['error']}" if piece["error"] else "")] = True
         return "; ".join(list(reasons)[:2]) or None
 
 

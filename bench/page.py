@@ -33,11 +33,16 @@ def mib_of(text):
 # ------------------------------------------------------------------------------------------------- the parts ----
 
 
+def commit_text(commits):
+    return f"commit {commits[0]}" if len(commits) == 1 else f"commits {', '.join(commits)} (**mixed**)"
+
+
 def head(results):
     machine, rows = results["machine"], results["pieces"]
     minutes = sum(row.get("seconds", 0) for row in rows) / 60
     loads = [row["load"] for row in rows if "load" in row]
-    command = "bench/compare" + (" --quick" if results["mode"] == "quick" else "") + (f" --runs {results['runs']}" if results["runs"] else "")
+    quick = " --quick" if results["mode"] == "quick" else ""
+    command = f"bench/compare{quick}" + (f" --runs {results['runs']}" if results["runs"] else "")
     lines = ["# Weir beside its peers", "",
              f"Written by `{command}`; by hand nothing is changed here. Medians of the runs of each figure; [benchmarks/figures.md](benchmarks/figures.md) has every "
              "figure with its spread, its runs and its command. What each means: [bench/README.md](../bench/README.md).", ""]
@@ -45,7 +50,7 @@ def head(results):
         lines += ["**A first look** (`--quick`): one or few runs a figure, little data. Do not quote it.", ""]
     lines += table(("", ""), [
         ("when", f"{results['begun']} to {results['ended']} UTC, {minutes:.0f} minutes of measuring"),
-        ("Weir", f"commit {results['commit']}"),
+        ("Weir", commit_text(results.get("commits") or [results["commit"]])),
         ("machine", f"{machine['cpu']}, {machine['cores']} CPUs, {machine['memory_gib']} GiB, Linux {machine['kernel']}, governor {machine['governor']}, "
                     f"huge pages for shared memory: {machine['shmem_enabled']}"),
         ("load when a piece began", f"{min(loads):.1f} to {max(loads):.1f}" if loads else "-"),
@@ -137,7 +142,8 @@ def compared(figure):
 
 
 WORK = re.compile(r"(w0\.exchange|w0\.chained|w1|w2\.\d+[km]?|nexmark\.\w+)\.(.+?)(?:\.(cpu|cpu_tasks))?")
-WORK_TITLES = {"w0.exchange": "W0, exchange", "w0.chained": "W0, chained", "w1": "W1", "w2.1k": "W2, 1,000 keys", "w2.1m": "W2, 1 M keys", "w2.10m": "W2, 10 M keys"}
+WORK_TITLES = {"w0.exchange": "W0, exchange", "w0.chained": "W0, chained", "w1": "W1", "w2.1k": "W2, 1,000 keys", "w2.1m": "W2, 1 M keys",
+               "w2.10m": "W2, 10 M keys"}
 WAYS = {"chained": "chained", "none": "no checkpoints"}
 
 
@@ -207,26 +213,30 @@ def visible_part(figures):
                                      *percentile_table(rows, ("interval", "keys", "")), ""] if rows else [])
 
 
+def figure_row(figure):
+    return figure["name"], shown_number(figure["value"]), figure["unit"], compared(figure)
+
+
 def checkpoint_part(figures):
     cells = Cells()
     for name, figure in figures.by_name.items():
         match = re.fullmatch(r"pause\.(\d+[mg]ib)\.(\w+)|snapshot\.redis\.(\w+)\.(\d+[mg]ib)", name)
         if match:
             size, what, redis, redis_size = match.groups()
-            cells.put((mib_of(size or redis_size), f"{'weir' if size else 'redis'}, {size or redis_size}"), f"{what or redis}, {figure['unit']}",
-                      shown_number(figure["value"]))
+            row = (mib_of(size or redis_size), f"{'weir' if size else 'redis'}, {size or redis_size}")
+            cells.put(row, f"{what or redis}, {figure['unit']}", shown_number(figure["value"]))
     cells.rows = {key[1]: row for key, row in sorted(cells.rows.items())}
     lines = [*cells.lines(""), ""] if cells.rows else []
-    fio = [(name, figure) for name, figure in figures.by_name.items() if name.startswith("snapshot.") and not name.startswith("snapshot.redis.")]
-    if fio:
-        lines += ["Snapshots beside the disk:", "", *table(("", "", "unit", "beside"), [(n, shown_number(f["value"]), f["unit"], compared(f)) for n, f in fio]), ""]
+    disk = [name for name in figures.by_name if name.startswith("snapshot.") and not name.startswith("snapshot.redis.")]
+    if disk:
+        lines += ["Snapshots beside the disk:", "", *table(("", "", "unit", "beside"), [figure_row(figures.by_name[name]) for name in disk]), ""]
     return part("Checkpoints", lines)
 
 
 def other_part(figures):
     known = ("ring", "w0", "w1", "w2", "nexmark", "latency", "visible", "pause", "snapshot")
     names = sorted((name for name in figures.by_name if topic(name) not in known), key=lambda name: (topic_order(name), name))
-    rows = [(name, shown_number(figures.by_name[name]["value"]), figures.by_name[name]["unit"], compared(figures.by_name[name])) for name in names]
+    rows = [figure_row(figures.by_name[name]) for name in names]
     return part("The machine's limits, recovery, growth and the rest", [*table(("figure", "", "unit", "beside"), rows), ""] if rows else [])
 
 
@@ -253,12 +263,11 @@ def points_of(values):
 def latency_plots(figures):
     rows = percentile_rows(figures, LATENCY, 1)
     ticks = [(place, SHORT.get(name, name)) for name, place in PLACES.items() if name in SHORT]
+    never = {who for _, _, who in rows} - {who for _, interval, who in rows if interval != "none"}  # engines that have no checkpoints at all
     for rate, interval in sorted({key[:2] for key in rows}):
         here = {key[2]: values for key, values in rows.items() if key[:2] == (rate, interval)}
-        engines = {who.split(".")[0] for who in here}
-        for (other_rate, other, who), values in rows.items():  # engines that have no checkpoints at all
-            if other_rate == rate and other == "none" and not any(key[1] != "none" for key in rows if key[2] == who) and who.split(".")[0] not in engines:
-                here[f"{who}, no checkpoints"] = values
+        if interval != "none":
+            here |= {f"{who}, no checkpoints": rows[(rate, "none", who)] for who in never if (rate, "none", who) in rows}
         series = [(who, points_of(values), who == "machine") for who, values in sorted(here.items(), key=lambda item: engine_order(item[0]))
                   if ".machine" not in who]
         checkpoints = "no checkpoints" if interval == "none" else f"a checkpoint every {interval}"

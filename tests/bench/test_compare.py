@@ -103,7 +103,15 @@ class Compare(unittest.TestCase):
         done = self.compare()
         self.assertEqual(done.returncode, 2)
         self.assertIn("--fresh", done.stderr)
+        os.unlink(os.path.join(self.folder, "scratch", "compare", "full", "weir--undo.1k.json"))
+        for name in ("weir--ring.trip.json", "weir--keyed.1k.json"):
+            path = os.path.join(self.folder, "scratch", "compare", "full", name)
+            with open(path, encoding="utf-8") as file:
+                result = json.load(file)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump({**result, "commit": "another"}, file)
         self.assertEqual(self.compare("--mixed").returncode, 1)
+        self.assertRegex(self.page(), r"\| Weir \| commits .*another.* \(\*\*mixed\*\*\)")
 
     def test_the_page_can_be_written_again_from_what_is_stored(self):
         self.compare()

@@ -72,7 +72,8 @@ static int by_size(const void *a, const void *b)
 static double median(uint64_t *values, size_t count)
 {
     qsort(values, count, sizeof *values, by_size);
-    return (double)values[count / 2];
+    size_t middle = count / 2;
+    return (double)values[middle];
 }
 
 static void *memory(size_t bytes)
