@@ -1,15 +1,16 @@
 /*
  * ring_bench.c - one ring between two pinned processes, straight on shm/ring.h.
  *
- *     ring_bench stream SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]   COUNT records of SIZE bytes, BATCH a publish; prints M records/s
- *     ring_bench bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]     the same through bare slots, one word a side: what the machine allows
+ *     ring_bench stream SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]  COUNT records of SIZE bytes, BATCH a publish: M/s
+ *     ring_bench bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]      bare slots, one word a side: the machine's limit
  *     ring_bench trip COUNT      COUNT round trips, busy-polling; prints p50 in ns of: a bare cache line, two of them, two rings
  *     ring_bench parked COUNT    COUNT round trips over two rings, both sides asleep in between; prints p50 in ns
  *
  * The producer writes every byte of a record and the consumer reads every byte; the consumer's sum is checked at the end, so
- * nothing can be left out. Streams spin: a consumer that finds the ring empty looks again after EMPTY_PAUSES pauses (100: 1 to 2 us), as a
- * task that spins and then parks leaves its neighbour alone: a consumer at the producer's heels would take the lines away while they
- * are being written. A producer that finds it full waits for a ROOM-th of the ring (4), or for one record (0). Round trips look at once. With one CPU only, both sides yield to each other and the figures say little.
+ * nothing can be left out. Streams spin: a consumer that finds the ring empty looks again after EMPTY_PAUSES pauses (100: 1 to 2
+ * us), as a task that spins and then parks leaves its neighbour alone: a consumer at the producer's heels would take the lines
+ * away while they are being written. A producer that finds it full waits for a ROOM-th of the ring (4), or for one record (0).
+ * Round trips look at once. With one CPU only, both sides yield to each other and the figures say little.
  */
 #include "base/clock.h"
 #include "shm/region.h"
@@ -99,7 +100,7 @@ static void wait_longer(const struct stream *s)
         wait_a_little(s->yield);
 }
 
-/* As a task does: not for one frame's room but for a good part of the ring, so that the two sides do not fight over the same lines. */
+/* As a task does: not for one frame's room but for a good part of the ring, so that the sides do not fight over lines. */
 static void wait_for_room(const struct stream *s, struct ring_producer *ring)
 {
     while (!ring_refresh_tail(ring, s->room_bytes))
@@ -327,7 +328,7 @@ static uint64_t ring_receive(struct trip *t)
         else
             wait_a_little(t->yield);
     }
-    if (code < 0)
+    if (code != WEIR_OK || frame.payload == NULL)
         fail("the ring was found damaged");
     uint64_t sum = sum_record(frame.payload, TRIP_BYTES);
     ring_release(&t->from);
@@ -427,7 +428,8 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]] | ring_bench trip|parked COUNT\n"
+    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]\n"
+                    "       ring_bench trip|parked COUNT\n"
                     "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (1024)\n", WORDS_MAX * 8);
     return 2;
 }

@@ -1,6 +1,7 @@
 /*
- * boost.cpp - boost::lockfree::spsc_queue with a fixed capacity, which makes it fit for shared memory: two processes. In batches: push(array, n), which
- * copies, and consume_all(), which reads in place whatever is there; one by one: push() and consume_one(). It has no write in place.
+ * boost.cpp - boost::lockfree::spsc_queue with a fixed capacity, which makes it fit for shared memory: two processes. In batches:
+ * push(array, n), which copies, and consume_all(), which reads in place whatever is there; one by one: push() and consume_one().
+ * It has no write in place.
  */
 #include "job.h"
 

@@ -1,6 +1,6 @@
 /*
- * ck.c - Concurrency Kit's ck_ring between two processes: records inline (CK_RING_PROTOTYPE), written in place (reserve, commit), copied out
- * (it has no read in place). It has no batches: a batch is so many single operations.
+ * ck.c - Concurrency Kit's ck_ring between two processes: records inline (CK_RING_PROTOTYPE), written in place (reserve, commit),
+ * copied out (it has no read in place). It has no batches: a batch is so many single operations.
  */
 #include "job.h"
 

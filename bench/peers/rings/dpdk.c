@@ -1,6 +1,7 @@
 /*
- * dpdk.c - DPDK's rte_ring between two processes, single producer and single consumer. Built twice: in place (rte_ring_peek_zc.h), and, with
- * -DCOPYING, records copied in and out. The ring needs no environment of DPDK's (EAL): rte_ring_init() in shared memory of ours.
+ * dpdk.c - DPDK's rte_ring between two processes, single producer and single consumer. Built twice: in place
+ * (rte_ring_peek_zc.h), and, with -DCOPYING, records copied in and out. The ring needs no environment of DPDK's (EAL):
+ * rte_ring_init() in shared memory of ours.
  */
 #include "job.h"
 

@@ -1,14 +1,14 @@
 /*
- * job.h - the work that every ring peer written in C or C++ does, and how it is timed; for C11 and C++17. The peers in Rust and Java do the
- * same, line by line (rust/src/job.rs, aeron/Rings.java), and so does bench/ring_bench.c for Weir.
+ * job.h - the work that every ring peer written in C or C++ does, and how it is timed; for C11 and C++17. The peers in Rust and
+ * Java do the same, line by line (rust/src/job.rs, aeron/Rings.java), and so does bench/ring_bench.c for Weir.
  *
  *     PEER stream SIZE BATCH COUNT RING_BYTES EMPTY_PAUSES ROOM     M records/s
  *     PEER trip COUNT EMPTY_PAUSES                                  p50 of a round trip of 64 bytes, in ns
  *
- * COUNT records of SIZE bytes, BATCH at a time. The producer writes every word of a record (its number, its number + 1, ...), the consumer
- * reads and adds every word, and the sum is compared with the one computed: nothing can be left out. The first record written to the
- * last one read is what is timed. A consumer that finds the queue empty looks again after EMPTY_PAUSES pauses; a producer that finds it full goes on
- * when a batch has room (ROOM 0), or a ROOM-th of the queue.
+ * COUNT records of SIZE bytes, BATCH at a time. The producer writes every word of a record (its number, its number + 1, ...), the
+ * consumer reads and adds every word, and the sum is compared with the one computed: nothing can be left out. The first record
+ * written to the last one read is what is timed. A consumer that finds the queue empty looks again after EMPTY_PAUSES pauses; a
+ * producer that finds it full goes on when a batch has room (ROOM 0), or a ROOM-th of the queue.
  */
 #ifndef RINGS_JOB_H
 #define RINGS_JOB_H
@@ -42,7 +42,7 @@ struct job {
     uint32_t room; /* 0: a batch; else this part of the ring */
 };
 
-/* A queue for records of one size. make() runs before there is a second process or thread; what it returns must be good in both. */
+/* A queue for records of one size. make() runs before there is a second process or thread; what it returns is good in both. */
 struct queue_kind {
     uint32_t size_bytes;
     void *(*make)(const struct job *job);
@@ -262,7 +262,8 @@ static inline int job_main(int argc, char **argv, bool processes, const struct q
     for (size_t i = 0; i < kind_count; i++) {
         if (kinds[i].size_bytes != job.size_bytes)
             continue;
-        struct job_side side = {&kinds[i], &job, (struct job_shared *)job_shared_memory(sizeof(struct job_shared)), kinds[i].make(&job), NULL};
+        struct job_shared *shared = (struct job_shared *)job_shared_memory(sizeof *shared);
+        struct job_side side = {&kinds[i], &job, shared, kinds[i].make(&job), NULL};
         if (!stream)
             side.back = kinds[i].make(&job);
         job_run(&side, processes);

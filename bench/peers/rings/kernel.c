@@ -1,6 +1,7 @@
 /*
- * kernel.c - a pipe, or with -DSOCKET a Unix stream socket, between two processes. A batch is one write(); read() takes up to a batch, whole records
- * or not, and no more. With EMPTY_PAUSES 0 the descriptors block; else they do not, and both sides look again.
+ * kernel.c - a pipe, or with -DSOCKET a Unix stream socket, between two processes. A batch is one write(); read() takes up to a
+ * batch, whole records or not, and no more. With EMPTY_PAUSES 0 the descriptors block; else they do not, and both sides look
+ * again.
  */
 #include "job.h"
 
@@ -16,7 +17,7 @@ struct queue {
     bool blocks;
 };
 
-/* Its buffer of so many bytes; a socket counts its own overhead as well, so it gets the largest that the kernel grants up to that. */
+/* With a buffer of so many bytes, in which a socket counts its own overhead as well. */
 static void open_pair(int fds[2], uint64_t ring_bytes)
 {
 #ifdef SOCKET

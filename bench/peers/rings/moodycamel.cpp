@@ -1,6 +1,7 @@
 /*
- * moodycamel.cpp - moodycamel::ReaderWriterQueue between two threads (it holds pointers: it cannot be shared by processes). Written in place
- * (try_emplace) and read in place (peek, pop); one block that never grows. It has no batches: a batch is so many single operations.
+ * moodycamel.cpp - moodycamel::ReaderWriterQueue between two threads (it holds pointers: it cannot be shared by processes).
+ * Written in place (try_emplace) and read in place (peek, pop); one block that never grows. It has no batches: a batch is so many
+ * single operations.
  */
 #include "job.h"
 

@@ -16,13 +16,15 @@ import org.agrona.MutableDirectBuffer;
 import org.agrona.concurrent.AgentInvoker;
 
 /**
- * Aeron IPC between two processes: the work of ../job.h. Written in place (tryClaim of an exclusive publication), read in place (poll of an image). A
- * batch is one message that holds so many records. The media driver is in the other side's process (invoker mode: no thread of its own, so that two
- * CPUs suffice), which calls it while it finds nothing and after each 32 KiB, since it is the driver that lets the publisher go on.
+ * Aeron IPC between two processes: the work of ../job.h. Written in place (tryClaim of an exclusive publication), read in place
+ * (poll of an image). A batch is one message that holds so many records. The media driver is in the other side's process (invoker
+ * mode: no thread of its own, so that two CPUs suffice), which calls it while it finds nothing and after each 32 KiB, since it is
+ * the driver that lets the publisher go on.
  *
  * Rings DIRECTORY stream SIZE BATCH COUNT RING_BYTES EMPTY_PAUSES ROOM | Rings DIRECTORY trip COUNT EMPTY_PAUSES
  *
- * As many records again go through before, as a warm-up, twice. The other side is this program once more, with "other" before the work.
+ * As many records again go through before, as a warm-up, twice. The other side is this program once more, with "other" before the
+ * work.
  */
 public final class Rings {
     private static final int STREAM_THERE = 1;

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 
+const USAGE: &str = "usage: stream SIZE BATCH COUNT RING_BYTES EMPTY_PAUSES ROOM | trip COUNT EMPTY_PAUSES";
 pub const TRIP_RING_BYTES: usize = 1 << 20;
 pub const TRIP_COUNT_WORDS: u64 = 8;
 
@@ -16,7 +17,7 @@ pub struct Job {
 }
 
 fn number(arguments: &[String], at: usize) -> u64 {
-    arguments[at].parse().unwrap_or_else(|_| fail("usage: stream SIZE BATCH COUNT RING_BYTES EMPTY_PAUSES ROOM | trip COUNT EMPTY_PAUSES"))
+    arguments[at].parse().unwrap_or_else(|_| fail(USAGE))
 }
 
 pub fn fail(what: &str) -> ! {
@@ -42,7 +43,7 @@ impl Job {
             let (count, empty_pauses) = (number(&a, 2), number(&a, 3) as u32);
             return Job { trip: true, size_bytes: 64, batch: 1, count, ring_bytes: TRIP_RING_BYTES, empty_pauses, room: 0 };
         }
-        fail("usage: stream SIZE BATCH COUNT RING_BYTES EMPTY_PAUSES ROOM | trip COUNT EMPTY_PAUSES")
+        fail(USAGE)
     }
 
     #[inline(always)]
@@ -141,7 +142,8 @@ pub fn pin(allowed: &[usize], nth: usize) {
     }
 }
 
-/// p50 of `count` round trips in ns; a clock read (about 20 ns) is in each. `trip` sends a number and gives the sum of the record that came back.
+/// p50 of `count` round trips in ns; a clock read (about 20 ns) is in each. `trip` sends a number and gives the sum of the record
+/// that came back.
 pub fn print_trips(count: u64, mut trip: impl FnMut(u64) -> u64) {
     let mut times_ns: Vec<i64> = (0..count)
         .map(|i| {

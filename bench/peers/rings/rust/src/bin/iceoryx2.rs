@@ -1,5 +1,6 @@
-//! iceoryx2, publish-subscribe between two processes, polled. A batch is one sample that holds so many records, written and read in place; without
-//! overflow, so that nothing is lost, and with as many samples in the subscriber's buffer as make up the ring's bytes.
+//! iceoryx2, publish-subscribe between two processes, polled. A batch is one sample that holds so many records, written and read
+//! in place; without overflow, so that nothing is lost, and with as many samples in the subscriber's buffer as make up the ring's
+//! bytes.
 
 use core::mem::MaybeUninit;
 use iceoryx2::port::publisher::Publisher;
@@ -70,7 +71,8 @@ fn service<const WORDS: usize>(node: &Node<ipc::Service>, name: &str, samples: u
 }
 
 fn publisher<const WORDS: usize>(service: &Service<WORDS>) -> Publisher<ipc::Service, Sample<WORDS>, ()> {
-    let builder = service.publisher_builder().max_loaned_samples(1).backpressure_strategy(BackpressureStrategy::RetryUntilDelivered);
+    let strategy = BackpressureStrategy::RetryUntilDelivered;
+    let builder = service.publisher_builder().max_loaned_samples(1).backpressure_strategy(strategy);
     or_fail(builder.create(), "publisher")
 }
 

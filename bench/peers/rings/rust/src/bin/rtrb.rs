@@ -1,4 +1,5 @@
-//! rtrb between two threads (its ring is on the heap). In batches: write_chunk_uninit() and read_chunk(), both in place; one by one: push() and pop().
+//! rtrb between two threads (its ring is on the heap). In batches: write_chunk_uninit() and read_chunk(), both in place; one by
+//! one: push() and pop().
 
 use rings::*;
 use rtrb::{Consumer, Producer, RingBuffer};
