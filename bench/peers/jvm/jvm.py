@@ -284,14 +284,14 @@ def parse_arguments(name, text):
     parser.add_argument("--json", action="store_true", help="print a list of JSON objects, a figure each; the machine on standard error")
     parser.add_argument("--list", action="store_true", help="list the figures and end")
     parser.add_argument("--quick", action="store_true", help="short runs, and without names only the figures marked * in the list")
-    parser.add_argument("--runs", type=int, default=0, metavar="N", help="fresh runs of each figure (default: 2; with --quick 1)")
+    parser.add_argument("--runs", type=int, default=0, metavar="N", help="fresh runs of each figure (default: 1)")
     parser.add_argument("--scratch", metavar="DIR", help=f"where jars, classes and checkpoints go (default: build-release/bench-data/peers/{name})")
     return parser.parse_args()
 
 
 def chosen(arguments, figures, name):
     def matches(figure, wanted):
-        return figure == wanted or figure.startswith(wanted + ".")
+        return figure == wanted if wanted in figures else figure.startswith(wanted + ".")
     for wanted in arguments.names:
         if not any(matches(figure, wanted) for figure in figures):
             raise BenchError(f"no figure '{wanted}': bench/peers/{name}/run --list shows them")
@@ -324,7 +324,7 @@ def run(name, folder, text, figures):
     build = os.path.join(ROOT, "build-release")
     scratch = os.path.abspath(arguments.scratch or os.path.join(build, "bench-data", "peers", name))
     os.makedirs(scratch, exist_ok=True)
-    context = Context(build, scratch, arguments.runs or (1 if arguments.quick else 0), sys.stderr if sys.stderr.isatty() else None)
+    context = Context(build, scratch, arguments.runs, sys.stderr if sys.stderr.isatty() else None)
     facts = machine_facts()
     peer = Peer(name, folder, context, arguments.quick)
     print(f"machine: {facts['cpu']}, {facts['cores']} CPUs, {facts['memory_gib']} GiB, Linux {facts['kernel']}, governor {facts['governor']}, "
