@@ -1,4 +1,5 @@
-//! What the Rust peers share: the bids of the input file, the sums by which a run is checked, and the plain loop that says what they must be.
+//! What the Rust peers share: the bids of the input file, the sums by which a run is checked, and the plain loop that says what
+//! they must be.
 
 pub mod nexmark;
 mod plain;

@@ -1,4 +1,5 @@
-//! The events of Apache Beam's Nexmark generator, default configuration: the same as of Weir's connectors/nexmark/generator.c, which says where
+//! The events of Apache Beam's Nexmark generator, default configuration: the same as of Weir's connectors/nexmark/generator.c,
+//! which says where
 //! the algorithm is from. The order in which numbers are drawn decides what they are.
 
 const EPOCH_EVENTS: u64 = 50; // of which one person, three auctions, the rest bids
@@ -91,7 +92,9 @@ impl Event {
     /// Bytes of all of the event's strings.
     pub fn text_bytes(&self) -> usize {
         match self {
-            Event::Person(p) => [p.name, p.email_address, p.credit_card, p.city, p.state, p.extra].iter().map(|text| text.len()).sum(),
+            Event::Person(p) => {
+                [p.name, p.email_address, p.credit_card, p.city, p.state, p.extra].iter().map(|text| text.len()).sum()
+            }
             Event::Auction(a) => [a.item_name, a.description, a.extra].iter().map(|text| text.len()).sum(),
             Event::Bid(b) => b.extra.len(),
         }
@@ -176,7 +179,8 @@ impl Writer<'_> {
         }
     }
 
-    /// A random string of so many bytes, six from each number drawn: its lowest digits in base 26, negative ones counting down from 'a'.
+    /// A random string of so many bytes, six from each number drawn: its lowest digits in base 26, negative ones counting down
+    /// from 'a'.
     fn random_exact(&mut self, random: &mut Random, bytes: u32) {
         let start = self.text.len();
         let end = start + bytes as usize;
@@ -317,12 +321,15 @@ pub fn event(event_id: u64, text: &mut Vec<u8>) -> Event {
     let mut writer = Writer { start: text.len(), text };
     match event_id % EPOCH_EVENTS {
         offset if offset < EPOCH_PERSONS => Event::Person(person(event_id, date_time_ms, &mut random, &mut writer)),
-        offset if offset < EPOCH_PERSONS + EPOCH_AUCTIONS => Event::Auction(auction(event_id, date_time_ms, &mut random, &mut writer)),
+        offset if offset < EPOCH_PERSONS + EPOCH_AUCTIONS => {
+            Event::Auction(auction(event_id, date_time_ms, &mut random, &mut writer))
+        }
         _ => Event::Bid(bid(event_id, date_time_ms, &mut random, &mut writer)),
     }
 }
 
-/// The rows of tests/data/nexmark_golden.tsv (printed by Beam's own classes) that begin at event 0, made here: how many there are, or the first one
+/// The rows of tests/data/nexmark_golden.tsv (printed by Beam's own classes) that begin at event 0, made here: how many there
+/// are, or the first one
 /// that differs.
 pub fn compare_with(golden: &str) -> Result<usize, String> {
     let mut compared = 0;
@@ -348,7 +355,8 @@ fn as_row(event: &Event, text: &[u8]) -> String {
     let strings = |pieces: &[Text]| pieces.iter().map(|piece| string(*piece)).collect::<String>();
     match event {
         Event::Person(p) => {
-            format!("person\t{}\t{}", p.id, p.date_time_ms) + &strings(&[p.name, p.email_address, p.credit_card, p.city, p.state, p.extra])
+            format!("person\t{}\t{}", p.id, p.date_time_ms)
+                + &strings(&[p.name, p.email_address, p.credit_card, p.city, p.state, p.extra])
         }
         Event::Auction(a) => {
             let numbers = [a.id, a.initial_bid, a.reserve, a.date_time_ms as u64, a.expires_ms as u64, a.seller, a.category];
