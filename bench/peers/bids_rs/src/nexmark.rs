@@ -1,6 +1,5 @@
 //! The events of Apache Beam's Nexmark generator, default configuration: the same as of Weir's connectors/nexmark/generator.c,
-//! which says where
-//! the algorithm is from. The order in which numbers are drawn decides what they are.
+//! which says where the algorithm is from. The order in which numbers are drawn decides what they are.
 
 const EPOCH_EVENTS: u64 = 50; // of which one person, three auctions, the rest bids
 const EPOCH_PERSONS: u64 = 1;
@@ -187,10 +186,11 @@ impl Writer<'_> {
         self.text.resize(end + 8, 0);
         for place in (start..end).step_by(6) {
             let drawn = random.bits(32);
-            let negative = 0_u32.wrapping_sub(drawn >> 31); // all ones where it is; a branch would be mispredicted every other time
+            let negative = 0_u32.wrapping_sub(drawn >> 31); // all ones where it is; a branch would be mispredicted often
             let digits = base26_digits((drawn ^ negative).wrapping_sub(negative));
             let sign = 0_u64.wrapping_sub(u64::from(drawn >> 31));
-            let six = 0x6161_6161_6161_6161_u64.wrapping_add((digits ^ sign).wrapping_sub(sign)); // no digit borrows from the next: 'a' - 25 > 0
+            // No digit borrows from the next: 'a' - 25 > 0.
+            let six = 0x6161_6161_6161_6161_u64.wrapping_add((digits ^ sign).wrapping_sub(sign));
             self.text[place..place + 8].copy_from_slice(&six.to_le_bytes());
         }
         self.text.truncate(end);
@@ -329,8 +329,7 @@ pub fn event(event_id: u64, text: &mut Vec<u8>) -> Event {
 }
 
 /// The rows of tests/data/nexmark_golden.tsv (printed by Beam's own classes) that begin at event 0, made here: how many there
-/// are, or the first one
-/// that differs.
+/// are, or the first one that differs.
 pub fn compare_with(golden: &str) -> Result<usize, String> {
     let mut compared = 0;
     for row in golden.lines() {

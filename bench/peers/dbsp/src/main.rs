@@ -1,12 +1,10 @@
-//! `dbsp-peer WORK FILE [--option value ...]`: the work of Weir's benchmarks as incremental dbsp circuits; a JSON object on one
-//! line.
+//! `dbsp-peer WORK FILE [--option value ...]`: the work of Weir's benchmarks as incremental dbsp circuits; one line of JSON.
 //!
 //!     w0 | w1 | w2 FILE               the throughput of that work
 //!     plain.w0 | plain.w1 | plain.w2  the same with a plain loop, to compare the sums with
 //!
 //! dbsp takes its input a step at a time (--step records) and gives a delta a step: of W2 one new row, and the old one with
-//! weight -1, for each
-//! auction of which the step had bids. The other engines give one update for each bid.
+//! weight -1, for each auction of which the step had bids. The other engines give one update for each bid.
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! A timely container of plain records: a vector, a piece of the mapped file, or bytes as they came from another worker, read
-//! in place.
-//! timely's own Vec container encodes each record with bincode when bytes are exchanged; this one copies them all at once.
+//! in place. timely's own Vec container encodes each record with bincode when bytes are exchanged; this one copies them all at
+//! once.
 
 use std::io::Write;
 use std::slice;

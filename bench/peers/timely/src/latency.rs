@@ -1,6 +1,6 @@
 //! Latency of the keyed count at a fixed rate, from the moment an event was due (no coordinated omission) to its update at the
-//! sink; beside it
-//! a spinning thread that notes how late it looks at the clock for events due at the same rate: what the machine alone costs.
+//! sink; beside it a spinning thread that notes how late it looks at the clock for events due at the same rate: what the
+//! machine alone costs.
 
 use std::cell::RefCell;
 use std::rc::Rc;

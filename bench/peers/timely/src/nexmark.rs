@@ -1,6 +1,5 @@
 //! Nexmark's stream, generated in the source: q0 (every event), q1 (bids in euros), q2 (price of some bids), and `bids`, the
-//! keyed count over it.
-//! An event's strings lie in the text of its container, so that no string is allocated by itself.
+//! keyed count over it. An event's strings lie in the text of its container, so that no string is allocated by itself.
 
 use std::cell::RefCell;
 use std::rc::Rc;
