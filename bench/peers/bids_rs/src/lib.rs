@@ -1,4 +1,5 @@
-//! What the Rust peers share: the bids of the input file, the sums by which a run is checked, and the plain loop that says what they must be.
+//! What the Rust peers share: the bids of the input file, the sums by which a run is checked, and the plain loop that says what
+//! they must be.
 
 pub mod nexmark;
 mod plain;
@@ -87,7 +88,7 @@ pub fn map_bids(path: &str) -> Result<&'static [Bid], Error> {
     if bytes == 0 || bytes % size_of::<Bid>() != 0 {
         return Err(Error::new(ErrorKind::InvalidData, format!("{bytes} bytes are not a whole number of records of 32 bytes")));
     }
-    // SAFETY: a fresh read-only mapping of the whole file, never unmapped; any 32 bytes are a Bid, and a mapping is aligned to a page.
+    // SAFETY: a fresh read-only mapping of the whole file, never unmapped; any 32 bytes are a Bid; mappings begin at a page.
     unsafe {
         let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
         let start = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, flags, file.as_raw_fd(), 0);

@@ -1,5 +1,5 @@
-//! The events of Apache Beam's Nexmark generator, default configuration: the same as of Weir's connectors/nexmark/generator.c, which says where
-//! the algorithm is from. The order in which numbers are drawn decides what they are.
+//! The events of Apache Beam's Nexmark generator, default configuration: the same as of Weir's connectors/nexmark/generator.c,
+//! which says where the algorithm is from. The order in which numbers are drawn decides what they are.
 
 const EPOCH_EVENTS: u64 = 50; // of which one person, three auctions, the rest bids
 const EPOCH_PERSONS: u64 = 1;
@@ -91,7 +91,9 @@ impl Event {
     /// Bytes of all of the event's strings.
     pub fn text_bytes(&self) -> usize {
         match self {
-            Event::Person(p) => [p.name, p.email_address, p.credit_card, p.city, p.state, p.extra].iter().map(|text| text.len()).sum(),
+            Event::Person(p) => {
+                [p.name, p.email_address, p.credit_card, p.city, p.state, p.extra].iter().map(|text| text.len()).sum()
+            }
             Event::Auction(a) => [a.item_name, a.description, a.extra].iter().map(|text| text.len()).sum(),
             Event::Bid(b) => b.extra.len(),
         }
@@ -176,17 +178,19 @@ impl Writer<'_> {
         }
     }
 
-    /// A random string of so many bytes, six from each number drawn: its lowest digits in base 26, negative ones counting down from 'a'.
+    /// A random string of so many bytes, six from each number drawn: its lowest digits in base 26, negative ones counting down
+    /// from 'a'.
     fn random_exact(&mut self, random: &mut Random, bytes: u32) {
         let start = self.text.len();
         let end = start + bytes as usize;
         self.text.resize(end + 8, 0);
         for place in (start..end).step_by(6) {
             let drawn = random.bits(32);
-            let negative = 0_u32.wrapping_sub(drawn >> 31); // all ones where it is; a branch would be mispredicted every other time
+            let negative = 0_u32.wrapping_sub(drawn >> 31); // all ones where it is; a branch would be mispredicted often
             let digits = base26_digits((drawn ^ negative).wrapping_sub(negative));
             let sign = 0_u64.wrapping_sub(u64::from(drawn >> 31));
-            let six = 0x6161_6161_6161_6161_u64.wrapping_add((digits ^ sign).wrapping_sub(sign)); // no digit borrows from the next: 'a' - 25 > 0
+            // No digit borrows from the next: 'a' - 25 > 0.
+            let six = 0x6161_6161_6161_6161_u64.wrapping_add((digits ^ sign).wrapping_sub(sign));
             self.text[place..place + 8].copy_from_slice(&six.to_le_bytes());
         }
         self.text.truncate(end);
@@ -317,13 +321,15 @@ pub fn event(event_id: u64, text: &mut Vec<u8>) -> Event {
     let mut writer = Writer { start: text.len(), text };
     match event_id % EPOCH_EVENTS {
         offset if offset < EPOCH_PERSONS => Event::Person(person(event_id, date_time_ms, &mut random, &mut writer)),
-        offset if offset < EPOCH_PERSONS + EPOCH_AUCTIONS => Event::Auction(auction(event_id, date_time_ms, &mut random, &mut writer)),
+        offset if offset < EPOCH_PERSONS + EPOCH_AUCTIONS => {
+            Event::Auction(auction(event_id, date_time_ms, &mut random, &mut writer))
+        }
         _ => Event::Bid(bid(event_id, date_time_ms, &mut random, &mut writer)),
     }
 }
 
-/// The rows of tests/data/nexmark_golden.tsv (printed by Beam's own classes) that begin at event 0, made here: how many there are, or the first one
-/// that differs.
+/// The rows of tests/data/nexmark_golden.tsv (printed by Beam's own classes) that begin at event 0, made here: how many there
+/// are, or the first one that differs.
 pub fn compare_with(golden: &str) -> Result<usize, String> {
     let mut compared = 0;
     for row in golden.lines() {
@@ -348,7 +354,8 @@ fn as_row(event: &Event, text: &[u8]) -> String {
     let strings = |pieces: &[Text]| pieces.iter().map(|piece| string(*piece)).collect::<String>();
     match event {
         Event::Person(p) => {
-            format!("person\t{}\t{}", p.id, p.date_time_ms) + &strings(&[p.name, p.email_address, p.credit_card, p.city, p.state, p.extra])
+            format!("person\t{}\t{}", p.id, p.date_time_ms)
+                + &strings(&[p.name, p.email_address, p.credit_card, p.city, p.state, p.extra])
         }
         Event::Auction(a) => {
             let numbers = [a.id, a.initial_bid, a.reserve, a.date_time_ms as u64, a.expires_ms as u64, a.seller, a.category];

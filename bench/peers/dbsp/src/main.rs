@@ -1,10 +1,10 @@
-//! `dbsp-peer WORK FILE [--option value ...]`: the work of Weir's benchmarks as incremental dbsp circuits; a JSON object on one line.
+//! `dbsp-peer WORK FILE [--option value ...]`: the work of Weir's benchmarks as incremental dbsp circuits; one line of JSON.
 //!
 //!     w0 | w1 | w2 FILE               the throughput of that work
 //!     plain.w0 | plain.w1 | plain.w2  the same with a plain loop, to compare the sums with
 //!
-//! dbsp takes its input a step at a time (--step records) and gives a delta a step: of W2 one new row, and the old one with weight -1, for each
-//! auction of which the step had bids. The other engines give one update for each bid.
+//! dbsp takes its input a step at a time (--step records) and gives a delta a step: of W2 one new row, and the old one with
+//! weight -1, for each auction of which the step had bids. The other engines give one update for each bid.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -29,7 +29,9 @@ impl Options {
     fn number(&self, name: &str, standard: usize) -> Result<usize, String> {
         match self.0.get(name) {
             None => Ok(standard),
-            Some(text) => text.parse().ok().filter(|number| *number > 0).ok_or(format!("--{name}: '{text}' is not a number from 1 on")),
+            Some(text) => {
+                text.parse().ok().filter(|number| *number > 0).ok_or(format!("--{name}: '{text}' is not a number from 1 on"))
+            }
         }
     }
 }
@@ -41,7 +43,8 @@ fn parse() -> Result<(String, String, Options), String> {
     };
     let mut options = HashMap::new();
     while let Some(word) = words.next() {
-        let name = word.strip_prefix("--").filter(|name| ["workers", "step"].contains(name)).ok_or(format!("no option '{word}'"))?;
+        let name =
+            word.strip_prefix("--").filter(|name| ["workers", "step"].contains(name)).ok_or(format!("no option '{word}'"))?;
         options.insert(name.to_string(), words.next().ok_or(format!("{word} needs a value"))?);
     }
     Ok((work, file, Options(options)))
@@ -54,7 +57,8 @@ fn rows_circuit(circuit: &mut RootCircuit, filters: bool) -> (ZSetHandle<Row>, O
     (input, rows.accumulate_output())
 }
 
-/// W2: count and highest price per auction, kept as one small row a key (bids are never taken back, so that nothing else need be kept).
+/// W2: count and highest price per auction, kept as one small row a key (bids are never taken back, so that nothing else need
+/// be kept).
 fn counts_circuit(circuit: &mut RootCircuit) -> (IndexedZSetHandle<u64, u64>, OutputHandle<Counts>) {
     let (bids, input) = circuit.add_input_indexed_zset::<u64, u64>();
     let counts = bids.chain_aggregate(
@@ -88,7 +92,13 @@ fn add_counts(sums: &mut Sums, output: &OutputHandle<Counts>) {
 }
 
 /// Feeds the file a step at a time, and takes each step's delta.
-fn steps(handle: &mut DBSPHandle, bids: &[Bid], step: usize, feed: impl Fn(&[Bid]), mut take: impl FnMut(&mut Sums)) -> Result<Sums, String> {
+fn steps(
+    handle: &mut DBSPHandle,
+    bids: &[Bid],
+    step: usize,
+    feed: impl Fn(&[Bid]),
+    mut take: impl FnMut(&mut Sums),
+) -> Result<Sums, String> {
     let mut sums = Sums::default();
     for some in bids.chunks(step) {
         feed(some);
@@ -111,8 +121,8 @@ fn throughput(work: &str, file: &str, options: &Options) -> Result<(), String> {
         (handle, sums)
     } else {
         let filters = work == "w1";
-        let (mut handle, (input, output)) =
-            Runtime::init_circuit(config, move |circuit| Ok(rows_circuit(circuit, filters))).map_err(|error| error.to_string())?;
+        let (mut handle, (input, output)) = Runtime::init_circuit(config, move |circuit| Ok(rows_circuit(circuit, filters)))
+            .map_err(|error| error.to_string())?;
         let row = |bid: &Bid| Tup2(Tup4(bid.auction, bid.bidder, bid.price, bid.sequence), 1);
         let feed = |some: &[Bid]| input.append(&mut some.iter().map(row).collect());
         let sums = steps(&mut handle, bids, step, feed, |sums| add_rows(sums, &output))?;

@@ -1,5 +1,6 @@
-//! A timely container of plain records: a vector, a piece of the mapped file, or bytes as they came from another worker, read in place.
-//! timely's own Vec container encodes each record with bincode when bytes are exchanged; this one copies them all at once.
+//! A timely container of plain records: a vector, a piece of the mapped file, or bytes as they came from another worker, read
+//! in place. timely's own Vec container encodes each record with bincode when bytes are exchanged; this one copies them all at
+//! once.
 
 use std::io::Write;
 use std::slice;
@@ -39,7 +40,9 @@ impl<R: Plain> Records<R> {
             Records::Own(records) => records,
             Records::Mapped(records) => records,
             // SAFETY: from_bytes() lets only aligned bytes in, a whole number of records; R is Plain.
-            Records::Received(bytes) => unsafe { slice::from_raw_parts(bytes.as_ptr().cast::<R>(), bytes.len() / size_of::<R>()) },
+            Records::Received(bytes) => unsafe {
+                slice::from_raw_parts(bytes.as_ptr().cast::<R>(), bytes.len() / size_of::<R>())
+            },
         }
     }
 }

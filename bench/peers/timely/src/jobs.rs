@@ -92,7 +92,12 @@ fn refill(records: Records<Bid>, piece: &[Bid]) -> Records<Bid> {
 }
 
 /// Drops the records, having looked at each.
-fn sink<'scope, R: Plain>(stream: Stream<'scope, u64, Records<R>>, sums: Shared<Sums>, probe: &ProbeHandle<u64>, add: fn(&mut Sums, &R)) {
+fn sink<'scope, R: Plain>(
+    stream: Stream<'scope, u64, Records<R>>,
+    sums: Shared<Sums>,
+    probe: &ProbeHandle<u64>,
+    add: fn(&mut Sums, &R),
+) {
     stream
         .unary::<Builder<R>, _, _, _>(Pipeline, "sink", move |_, _| {
             move |input, _output| {

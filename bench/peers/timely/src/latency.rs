@@ -1,5 +1,6 @@
-//! Latency of the keyed count at a fixed rate, from the moment an event was due (no coordinated omission) to its update at the sink; beside it
-//! a spinning thread that notes how late it looks at the clock for events due at the same rate: what the machine alone costs.
+//! Latency of the keyed count at a fixed rate, from the moment an event was due (no coordinated omission) to its update at the
+//! sink; beside it a spinning thread that notes how late it looks at the clock for events due at the same rate: what the
+//! machine alone costs.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -98,7 +99,9 @@ fn timed_source<'scope>(scope: Scope<'scope, u64>, load: Load, begun: SharedCloc
                 let clock = *begun.borrow_mut().get_or_insert_with(|| Clock { start: Instant::now(), rate: load.rate });
                 let due = clock.due_by(clock.now_ns()).min(events);
                 let count = usize::try_from(due - event).expect("fewer than fit in memory");
-                session.give_iterator((event..due).zip(bids.by_ref().take(count)).map(|(n, bid)| Bid { sequence: clock.due_ns(n), ..*bid }));
+                session.give_iterator(
+                    (event..due).zip(bids.by_ref().take(count)).map(|(n, bid)| Bid { sequence: clock.due_ns(n), ..*bid }),
+                );
                 event = due;
             }
             drop(session);
@@ -155,7 +158,11 @@ fn dataflow(worker: &mut Worker, load: Load) -> (Seen, Latencies) {
 fn percentiles(late: &Latencies) -> String {
     let at = |share: f64| late.value_at_quantile(share);
     let (p50, p99, p999, p9999) = (at(0.5), at(0.99), at(0.999), at(0.9999));
-    format!("{{\"p50\": {p50}, \"p99\": {p99}, \"p999\": {p999}, \"p9999\": {p9999}, \"max\": {}, \"events\": {}}}", late.max(), late.len())
+    format!(
+        "{{\"p50\": {p50}, \"p99\": {p99}, \"p999\": {p999}, \"p9999\": {p9999}, \"max\": {}, \"events\": {}}}",
+        late.max(),
+        late.len()
+    )
 }
 
 /// Measures, and prints the JSON object; times in ns.

@@ -35,7 +35,21 @@ impl Options {
 }
 
 const NAMES: [&str; 15] = [
-    "workers", "exchange", "process", "addresses", "passes", "chunk", "burst", "lag", "mapped", "keys", "spin-us", "rate", "seconds", "warm", "events",
+    "workers",
+    "exchange",
+    "process",
+    "addresses",
+    "passes",
+    "chunk",
+    "burst",
+    "lag",
+    "mapped",
+    "keys",
+    "spin-us",
+    "rate",
+    "seconds",
+    "warm",
+    "events",
 ];
 
 fn parse() -> Result<(String, String, Options), String> {
@@ -96,7 +110,8 @@ fn throughput(work: Work, file: &str, options: &Options) -> Result<(), String> {
         (sums, part.len(), begun, Instant::now(), cpu_seconds())
     })?;
     let mut sums = Sums::default();
-    let (mut records, mut first, mut first_cpu_s, mut last, mut last_cpu_s) = (0, None::<Instant>, f64::MAX, None::<Instant>, 0_f64);
+    let (mut records, mut first, mut first_cpu_s, mut last, mut last_cpu_s) =
+        (0, None::<Instant>, f64::MAX, None::<Instant>, 0_f64);
     for result in guards.join() {
         let (some, count, (begun, begun_cpu_s), ended, ended_cpu_s) = result?;
         sums.add(&some);
@@ -125,7 +140,13 @@ fn latencies(file: &str, options: &Options) -> Result<(), String> {
     let number = |name, standard| options.number(name, standard).map(|value| value as u64);
     container::CHUNK.store(options.number("chunk", 256)?, Ordering::Relaxed);
     let warm = options.number("warm", 0)?;
-    let load = latency::Load { bids, rate: number("rate", 100_000)?, seconds: number("seconds", 10)?, keys: options.number("keys", 0)?, warm };
+    let load = latency::Load {
+        bids,
+        rate: number("rate", 100_000)?,
+        seconds: number("seconds", 10)?,
+        keys: options.number("keys", 0)?,
+        warm,
+    };
     if load.rate == 0 || load.seconds == 0 {
         return Err("--rate and --seconds are at least 1".into());
     }

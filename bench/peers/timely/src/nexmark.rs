@@ -1,5 +1,5 @@
-//! Nexmark's stream, generated in the source: q0 (every event), q1 (bids in euros), q2 (price of some bids), and `bids`, the keyed count over it.
-//! An event's strings lie in the text of its container, so that no string is allocated by itself.
+//! Nexmark's stream, generated in the source: q0 (every event), q1 (bids in euros), q2 (price of some bids), and `bids`, the
+//! keyed count over it. An event's strings lie in the text of its container, so that no string is allocated by itself.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -116,8 +116,12 @@ where
     })
 }
 
-fn sink<'scope, C>(stream: Stream<'scope, u64, C>, sums: Shared<Sums>, probe: &ProbeHandle<u64>, add: impl Fn(&mut Sums, &C) + 'static)
-where
+fn sink<'scope, C>(
+    stream: Stream<'scope, u64, C>,
+    sums: Shared<Sums>,
+    probe: &ProbeHandle<u64>,
+    add: impl Fn(&mut Sums, &C) + 'static,
+) where
     C: Accountable + Default + Clone + 'static,
 {
     stream
@@ -156,7 +160,12 @@ fn dataflow(worker: &mut Worker, query: &str, events: u64) -> Result<Sums, Strin
             "q0" => sink(stream, sums, &probe, |sums, some: &Events| some.events.iter().for_each(|event| add_event(sums, event))),
             "q1" => sink(stage(stream, "to_euros", euros), sums, &probe, add_bids),
             "q2" => sink(stage(stream, "select", |some| projected(some, is_selected)), sums, &probe, add_records(Sums::bid)),
-            "bids" => sink(count(stage(stream, "project", |some| projected(some, |_| true)), state.clone()), sums, &probe, add_records(Sums::update)),
+            "bids" => sink(
+                count(stage(stream, "project", |some| projected(some, |_| true)), state.clone()),
+                sums,
+                &probe,
+                add_records(Sums::update),
+            ),
             other => return Err(format!("no query '{other}'")),
         }
         Ok(())
