@@ -335,6 +335,7 @@ FIGURES = {
     "pause.16mib": (lambda c: pause(c, "16mib", 16 * MIB, None, None), "pause at a barrier, throughput kept: 16 MiB of state"),
     "pause.256mib": (lambda c: pause(c, "256mib", 256 * MIB, None, None), "the same, 256 MiB"),
     "pause.1gib": (lambda c: pause(c, "1gib", 1024 * MIB, 0.8, ("<=", 0.8)), "the same, 1 GiB"),
+    "pause.4gib": (lambda c: pause(c, "4gib", 4096 * MIB, None, ("<=", 2)), "the same, 4 GiB; takes up to 10 GiB of memory"),
     "snapshot": (snapshot, "snapshot write and read bandwidth, beside fio"),
     "recovery.in_place.1mib": (lambda c: recovery(c, "in_place", 1), "SIGKILL of the keyed task to its successor's first record: 1 MiB of state, 1 M records/s"),
     "recovery.in_place.64mib": (lambda c: recovery(c, "in_place", 64), "the same, 64 MiB"),

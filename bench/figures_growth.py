@@ -106,6 +106,8 @@ def growth_interval(context, keys=1_000_000):
 def growth_state(context, sizes_mib=(1, 16, 64, 256, 1024, 4096)):
     figures = []
     for mib in sizes_mib:
+        if context.quick and mib > 256:
+            continue
         context.say(f"growth.state: {mib} MiB")
         keys = mib * MIB // STATE_BYTES_PER_KEY
         kept, pauses = [], []

@@ -91,7 +91,10 @@ static bool is_in_progress(const struct coordinator *c)
     return c->state->state != CHECKPOINT_IDLE && c->state->state != CHECKPOINT_COMPLETED && c->state->state != CHECKPOINT_ABORTED;
 }
 
-/* Older checkpoints are deleted while tasks work on the next one, where that is due at once: it takes milliseconds where they are large. */
+/* Large ones take milliseconds to delete (0.2 ms a MiB here): while tasks work on the next checkpoint, where that is due at once. Small ones go before
+ * it: the directory's sync, which is all that they cost, would hold up the syncs that the next checkpoint waits for. */
+#define RETAIN_LATER_BYTES (8u << 20)
+
 static void retain(struct coordinator *c)
 {
     c->retain_due = false;
@@ -296,18 +299,19 @@ static void commit(struct coordinator *c)
 static void conclude(struct coordinator *c)
 {
     struct coordinator_shared *state = c->state;
+    bool last = state->trigger == TRIGGER_STOP || state->trigger == TRIGGER_FINAL;
     tell_tasks(c);
     state->last_ended_ns = clock_monotonic_ns();
     coordinator_answer(c, state->checkpoint_id, NULL);
     checkpoint_move(state, CHECKPOINT_IDLE);
-    if (state->trigger == TRIGGER_STOP || state->trigger == TRIGGER_FINAL) {
+    if (last) {
         state->stop_checkpoint_id = state->checkpoint_id;
         atomic_store_explicit(&c->shared->run_state, RUN_FINISHING, memory_order_release);
         job_ring_all_tasks(c->job);
-        retain(c);
-        return;
     }
-    c->retain_due = true;
+    c->retain_due = !last && state->last_bytes >= RETAIN_LATER_BYTES;
+    if (!c->retain_due)
+        retain(c);
 }
 
 /* ---- ABORTED ---- */

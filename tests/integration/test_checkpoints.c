@@ -2,6 +2,7 @@
 #include "scenario.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,6 +235,31 @@ Test(checkpoints, output_appears_with_its_checkpoint_and_not_before)
     await_output(&s, 100); /* the sink is told after the checkpoint is complete */
     stop_job(&s, job);
     assert_keyed_output(100, 17);
+}
+
+/* What a reader does who is done with a part file. True after twelve checkpoints. */
+static bool finished_files_are_removed(struct scenario *scenario, void *arg)
+{
+    (void)arg;
+    DIR *directory = opendir(scenario->output);
+    if (directory == NULL)
+        return false;
+    for (const struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
+        if (strncmp(entry->d_name, "part-", 5) == 0)
+            cr_assert_eq(unlinkat(dirfd(directory), entry->d_name, 0), 0, "%s", entry->d_name);
+    closedir(directory);
+    cr_assert_eq(event_count(scenario, "checkpoint_aborted"), 0, "see the events of %s", scenario->root);
+    return event_count(scenario, "checkpoint_completed") >= 12;
+}
+
+/* The third checkpoint completes while the task is held up in a batch; the barrier of the fourth comes in the same one. Its child looks at what it has to
+ * persist only when the reader has been there. */
+Test(checkpoints, a_reader_may_remove_what_is_finished_at_any_moment)
+{
+    s.kill_list = strdup("h1:3:delay=150@snapshot:count,c1:1:delay=500@count,h1:1:delay=500@snapshot:count");
+    struct process *job = start_job(&s, ENDLESS " --checkpoint-interval 20ms --batch-time 1s");
+    await(&s, finished_files_are_removed, NULL, "twelve checkpoints");
+    stop_job(&s, job);
 }
 
 Test(checkpoints, a_source_that_ends_early_does_not_stop_them)
