@@ -106,6 +106,7 @@ def line_plot(title, x_label, y_label, series, x_log=False, y_log=False, x_ticks
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARKS}" fill="{colour}"/>' for x, y in dots]
         end, y = dots[-1], places[number]
-        lines.append(f'<path d="M{end[0] + 5:.1f} {end[1]:.1f}L{WIDTH - RIGHT + 14} {y:.1f}" stroke="{colour}" stroke-width="0.7" fill="none"/>')
+        lines.append(f'<path d="M{end[0] + 5:.1f} {end[1]:.1f}L{WIDTH - RIGHT + 14} {y:.1f}" stroke="{colour}" stroke-width="0.7" '
+                     'stroke-dasharray="1 3" fill="none"/>')
         lines.append(text(WIDTH - RIGHT + 18, y + 4, name, "start", 12, f' fill="{colour}"'))
     return "\n".join([*lines, "</svg>"]) + "\n"
