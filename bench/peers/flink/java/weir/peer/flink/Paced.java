@@ -24,7 +24,7 @@ public final class Paced {
         machine.spin(gaps_ns / 2, rate);
 
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, Jobs.settings(options));
-        long epoch_ns = System.nanoTime();
+        long epoch_ns = Windows.epoch_ns(rate);
         BidSource source = new BidSource(options.text("input"), 1, rate, epoch_ns, options.number("nap_us") * 1000);
         Jobs.build(environment, options.text("work", "w2"), source, new Sinks.Timing(rate, epoch_ns));
         JobClient job = environment.executeAsync("paced");

@@ -51,7 +51,7 @@ public final class Visible {
         machine.spin(gaps_ns / 2, rate);
 
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, Jobs.settings(options));
-        Visible visible = new Visible(Path.of(options.text("output")), rate, System.nanoTime());
+        Visible visible = new Visible(Path.of(options.text("output")), rate, Windows.epoch_ns(rate));
         Thread watcher = new Thread(visible::watch, "watcher");
         watcher.setDaemon(true);
         watcher.start();

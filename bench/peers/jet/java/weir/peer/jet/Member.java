@@ -37,7 +37,7 @@ public final class Member {
         String probe = options.text("probe");
         long rate = options.number("rate");
         long patience_ns = options.number("patience_us") * 1000;
-        long epoch_ns = System.nanoTime();
+        long epoch_ns = Windows.epoch_ns(rate);
         DAG dag = new DAG();
         Vertex bids = dag.newVertex("bids", ProcessorMetaSupplier.forceTotalParallelismOne(
             ProcessorSupplier.of(() -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns))));

@@ -28,7 +28,7 @@ public final class Paced {
         machine.spin(gaps_ns / 2, rate);
 
         HazelcastInstance member = Hazelcast.newHazelcastInstance(Jobs.member(options));
-        long epoch_ns = System.nanoTime();
+        long epoch_ns = Windows.epoch_ns(rate);
         DAG dag = Jobs.dag("w2", 1, () -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns),
             () -> new Processors.Timing(rate, epoch_ns), options);
         Job job = member.getJet().newJob(dag, Jobs.job(options));
