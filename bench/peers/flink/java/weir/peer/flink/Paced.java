@@ -2,6 +2,7 @@ package weir.peer.flink;
 
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import weir.peer.Failure;
 import weir.peer.Gaps;
 import weir.peer.Options;
 import weir.peer.Shared;
@@ -17,6 +18,7 @@ public final class Paced {
     }
 
     public static void main(String[] words) throws Exception {
+        Failure.ends_the_program();
         Options options = new Options(words);
         long rate = options.number("rate");
         long gaps_ns = options.seconds("gaps_s");

@@ -4,6 +4,7 @@ import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.RestOptions;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import weir.peer.Failure;
 import weir.peer.Options;
 import weir.peer.Windows;
 
@@ -16,6 +17,7 @@ public final class Submit {
     }
 
     public static void main(String[] words) throws Exception {
+        Failure.ends_the_program();
         Options options = new Options(words);
         Configuration settings = Jobs.settings(options);
         settings.set(RestOptions.ADDRESS, "127.0.0.1");

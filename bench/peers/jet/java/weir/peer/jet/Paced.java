@@ -4,6 +4,7 @@ import com.hazelcast.core.Hazelcast;
 import com.hazelcast.core.HazelcastInstance;
 import com.hazelcast.jet.Job;
 import com.hazelcast.jet.core.DAG;
+import weir.peer.Failure;
 import weir.peer.Gaps;
 import weir.peer.Options;
 import weir.peer.Shared;
@@ -19,6 +20,7 @@ public final class Paced {
     }
 
     public static void main(String[] words) {
+        Failure.ends_the_program();
         Options options = new Options(words);
         long rate = options.number("rate");
         long gaps_ns = options.seconds("gaps_s");
