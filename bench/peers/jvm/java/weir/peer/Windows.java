@@ -14,6 +14,9 @@ import java.util.function.LongSupplier;
 public final class Windows {
     private static final OperatingSystemMXBean SYSTEM = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
+    /** Of 1 M keys drawn at random, 95 % come up in so many. */
+    private static final long FILL = 3_000_000;
+
     private final List<String> rows = new ArrayList<>();
 
     public static void sleep_ns(long duration_ns) {
@@ -25,6 +28,14 @@ public final class Windows {
                 throw new IllegalStateException("interrupted", error);
             }
         }
+    }
+
+    /**
+     * The time from which a paced source counts: so long ago that it begins with FILL records that are due. They fill the state,
+     * and the JVM compiles what it will run, before the rate is kept.
+     */
+    public static long epoch_ns(long rate) {
+        return System.nanoTime() - FILL / rate * 1_000_000_000L;
     }
 
     /**

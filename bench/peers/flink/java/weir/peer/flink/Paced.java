@@ -2,6 +2,7 @@ package weir.peer.flink;
 
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import weir.peer.Failure;
 import weir.peer.Gaps;
 import weir.peer.Options;
 import weir.peer.Shared;
@@ -17,6 +18,7 @@ public final class Paced {
     }
 
     public static void main(String[] words) throws Exception {
+        Failure.ends_the_program();
         Options options = new Options(words);
         long rate = options.number("rate");
         long gaps_ns = options.seconds("gaps_s");
@@ -24,7 +26,7 @@ public final class Paced {
         machine.spin(gaps_ns / 2, rate);
 
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, Jobs.settings(options));
-        long epoch_ns = System.nanoTime();
+        long epoch_ns = Windows.epoch_ns(rate);
         BidSource source = new BidSource(options.text("input"), 1, rate, epoch_ns, options.number("nap_us") * 1000);
         Jobs.build(environment, options.text("work", "w2"), source, new Sinks.Timing(rate, epoch_ns));
         JobClient job = environment.executeAsync("paced");

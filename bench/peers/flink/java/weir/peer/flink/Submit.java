@@ -4,7 +4,9 @@ import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.RestOptions;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import weir.peer.Failure;
 import weir.peer.Options;
+import weir.peer.Windows;
 
 /**
  * Hands the keyed count at a fixed rate to a running cluster, which has our classes: `port=` of its REST interface, `probe=`,
@@ -15,6 +17,7 @@ public final class Submit {
     }
 
     public static void main(String[] words) throws Exception {
+        Failure.ends_the_program();
         Options options = new Options(words);
         Configuration settings = Jobs.settings(options);
         settings.set(RestOptions.ADDRESS, "127.0.0.1");
@@ -22,7 +25,8 @@ public final class Submit {
             StreamExecutionEnvironment.createRemoteEnvironment("127.0.0.1", (int) options.number("port"), settings);
         environment.setParallelism(1);
         long nap_ns = options.number("nap_us") * 1000;
-        BidSource source = new BidSource(options.text("input"), 1, options.number("rate"), System.nanoTime(), nap_ns);
+        long rate = options.number("rate");
+        BidSource source = new BidSource(options.text("input"), 1, rate, Windows.epoch_ns(rate), nap_ns);
         Jobs.build(environment, "w2", source, new Sinks.Probing(options.text("probe")));
         JobClient job = environment.executeAsync("recovery");
         System.out.println("{\"job\": \"" + job.getJobID() + "\"}");

@@ -3,6 +3,7 @@ package weir.peer.flink;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import weir.peer.Bids;
+import weir.peer.Failure;
 import weir.peer.Options;
 import weir.peer.Shared;
 import weir.peer.Windows;
@@ -17,6 +18,7 @@ public final class Throughput {
     }
 
     public static void main(String[] words) throws Exception {
+        Failure.ends_the_program();
         Options options = new Options(words);
         String plan = options.text("work");
         String work = plan.equals("w2.chained") ? "w2" : plan;

@@ -16,6 +16,7 @@ import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.streaming.api.functions.sink.filesystem.bucketassigners.BasePathBucketAssigner;
 import org.apache.flink.streaming.api.functions.sink.filesystem.rollingpolicies.OnCheckpointRollingPolicy;
+import weir.peer.Failure;
 import weir.peer.Gaps;
 import weir.peer.Latency;
 import weir.peer.Options;
@@ -44,6 +45,7 @@ public final class Visible {
     }
 
     public static void main(String[] words) throws Exception {
+        Failure.ends_the_program();
         Options options = new Options(words);
         long rate = options.number("rate");
         long gaps_ns = options.seconds("gaps_s");
@@ -51,7 +53,7 @@ public final class Visible {
         machine.spin(gaps_ns / 2, rate);
 
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, Jobs.settings(options));
-        Visible visible = new Visible(Path.of(options.text("output")), rate, System.nanoTime());
+        Visible visible = new Visible(Path.of(options.text("output")), rate, Windows.epoch_ns(rate));
         Thread watcher = new Thread(visible::watch, "watcher");
         watcher.setDaemon(true);
         watcher.start();

@@ -9,6 +9,7 @@ import com.hazelcast.jet.core.Edge;
 import com.hazelcast.jet.core.ProcessorMetaSupplier;
 import com.hazelcast.jet.core.ProcessorSupplier;
 import com.hazelcast.jet.core.Vertex;
+import weir.peer.Failure;
 import weir.peer.Options;
 import weir.peer.Windows;
 
@@ -37,7 +38,7 @@ public final class Member {
         String probe = options.text("probe");
         long rate = options.number("rate");
         long patience_ns = options.number("patience_us") * 1000;
-        long epoch_ns = System.nanoTime();
+        long epoch_ns = Windows.epoch_ns(rate);
         DAG dag = new DAG();
         Vertex bids = dag.newVertex("bids", ProcessorMetaSupplier.forceTotalParallelismOne(
             ProcessorSupplier.of(() -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns))));
@@ -48,18 +49,14 @@ public final class Member {
     }
 
     public static void main(String[] words) {
+        Failure.ends_the_program();
         Options options = new Options(words);
         HazelcastInstance member = Hazelcast.newHazelcastInstance(config(options));
         if (options.number("submit") == 1) {
             while (member.getCluster().getMembers().size() < 2) {
                 Windows.sleep_ns(10_000_000);
             }
-            try {
-                member.getJet().newJob(dag(options), Jobs.job(options)).join();
-            } catch (RuntimeException error) {
-                error.printStackTrace();
-                System.exit(1);
-            }
+            member.getJet().newJob(dag(options), Jobs.job(options)).join();
         }
     }
 }

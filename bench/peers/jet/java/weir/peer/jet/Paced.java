@@ -4,6 +4,7 @@ import com.hazelcast.core.Hazelcast;
 import com.hazelcast.core.HazelcastInstance;
 import com.hazelcast.jet.Job;
 import com.hazelcast.jet.core.DAG;
+import weir.peer.Failure;
 import weir.peer.Gaps;
 import weir.peer.Options;
 import weir.peer.Shared;
@@ -19,6 +20,7 @@ public final class Paced {
     }
 
     public static void main(String[] words) {
+        Failure.ends_the_program();
         Options options = new Options(words);
         long rate = options.number("rate");
         long gaps_ns = options.seconds("gaps_s");
@@ -28,7 +30,7 @@ public final class Paced {
         machine.spin(gaps_ns / 2, rate);
 
         HazelcastInstance member = Hazelcast.newHazelcastInstance(Jobs.member(options));
-        long epoch_ns = System.nanoTime();
+        long epoch_ns = Windows.epoch_ns(rate);
         DAG dag = Jobs.dag("w2", 1, () -> new Processors.Source(input, 1, rate, epoch_ns, patience_ns),
             () -> new Processors.Timing(rate, epoch_ns), options);
         Job job = member.getJet().newJob(dag, Jobs.job(options));

@@ -6,6 +6,7 @@ import com.hazelcast.jet.Job;
 import com.hazelcast.jet.core.DAG;
 import com.hazelcast.jet.core.JobStatus;
 import weir.peer.Bids;
+import weir.peer.Failure;
 import weir.peer.Options;
 import weir.peer.Shared;
 import weir.peer.Windows;
@@ -26,6 +27,7 @@ public final class Throughput {
     }
 
     public static void main(String[] words) {
+        Failure.ends_the_program();
         Options options = new Options(words);
         String work = options.text("work");
         int parallelism = (int) options.number("parallelism");
