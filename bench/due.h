@@ -1,6 +1,6 @@
 /*
- * due.h - what the job of due_count.c shares with bench/run, and the records that it writes. All in the machine's byte order; times are
- * CLOCK_MONOTONIC.
+ * due.h - what the job of due_count.c shares with bench/run, and the records that it writes. All in the machine's byte order;
+ * times are CLOCK_MONOTONIC.
  */
 #ifndef WEIR_BENCH_DUE_H
 #define WEIR_BENCH_DUE_H

@@ -1,12 +1,14 @@
 /*
- * due_count.c - the job of figures `latency`, `visible` and `checkpoints`: bids at a fixed rate, each bearing the time at which it was due; the keyed count; and a
- * sink that adds the time from due to now to a histogram, or the file sink.
+ * due_count.c - the job of figures `latency`, `visible` and `checkpoints`: bids at a fixed rate, each bearing the time at which
+ * it was due; the keyed count; and a sink that adds the time from due to now to a histogram, or the file sink.
  *
- *     due_count run --set probe=FILE --set rate=N [--set keys=N] [--set spin=1] [--set output=DIRECTORY] [options of run; see run --help]
+ *     due_count run --set probe=FILE --set rate=N [--set keys=N] [--set spin=1] [--set output=DIRECTORY]
+ *                   [options of run; see run --help]
  *
  * The first `keys` bids are one for each auction, as fast as they go, so that the state is whole; from then on bid n is due at
- * start + n / rate, whatever became of the ones before it: a source that was held up sends what is overdue at once, with the times at which it was due. Between bids
- * the source is idle for 1 ms (with --busy-poll: for no time), or (spin=1) says that there is more at once. `probe` is a file of DUE_PROBE_BYTES zeros.
+ * start + n / rate, whatever became of the ones before it: a source that was held up sends what is overdue at once, with the
+ * times at which it was due. Between bids the source is idle for 1 ms (with --busy-poll: for no time), or (spin=1) says that
+ * there is more at once. `probe` is a file of DUE_PROBE_BYTES zeros.
  */
 #include "count.h"
 #include "due.h"
@@ -149,7 +151,8 @@ static int due_write_batch(struct weir_ctx *ctx, const struct weir_record *recor
             histogram_add(&probe->latency, (uint64_t)(now_ns - last_due_ns));
     }
     atomic_store_explicit(&probe->due_ns, last_due_ns, memory_order_release);
-    atomic_store_explicit(&probe->records, atomic_load_explicit(&probe->records, memory_order_relaxed) + count, memory_order_relaxed);
+    uint64_t before = atomic_load_explicit(&probe->records, memory_order_relaxed);
+    atomic_store_explicit(&probe->records, before + count, memory_order_relaxed);
     return WEIR_OK;
 }
 
@@ -185,8 +188,8 @@ static int build(struct weir_job *job)
     if (options == NULL)
         return WEIR_ENOMEM;
     const char *path = weir_param(job, "probe", "", "File of zeros that source and sink share with bench/run");
-    options->file = (struct weir_file_sink_options){.directory = weir_param(job, "output", "", "Directory of committed files; none: a histogram"),
-                                                    .format = WEIR_RAW};
+    const char *output = weir_param(job, "output", "", "Directory of committed files; none: a histogram");
+    options->file = (struct weir_file_sink_options){.directory = output, .format = WEIR_RAW};
     options->keys = weir_param_u64(job, "keys", 1000, "Number of auctions");
     options->rate = weir_param_u64(job, "rate", 100000, "Bids per second");
     options->spin = weir_param_u64(job, "spin", 0, "1: the source says that there is more at once, all the time") != 0;

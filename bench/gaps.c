@@ -1,10 +1,12 @@
 /*
- * gaps.c - the machine's own gaps, beside a latency: a process that does nothing but look at the clock. Events are due at it every microsecond; each
- * waits until the next look, which a machine that never took the processor away would make within some 30 ns.
+ * gaps.c - the machine's own gaps, beside a latency: a process that does nothing but look at the clock. Events are due at it
+ * every microsecond; each waits until the next look, which a machine that never took the processor away would make within some
+ * 30 ns.
  *
  *     gaps SECONDS [CPU]
  *
- * prints the number of events, and p50, p99, p99.9, p99.99 and the longest of their waits in ns. With CPU it runs on that one only. It ends early on SIGTERM.
+ * prints the number of events, and p50, p99, p99.9, p99.99 and the longest of their waits in ns. With CPU it runs on that one
+ * only. It ends early on SIGTERM.
  */
 #include "histogram.h"
 

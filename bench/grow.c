@@ -1,11 +1,11 @@
 /*
- * grow.c - the job of figures `growth` and `memory`: records of any size made in memory, partitioned by their first eight bytes, to as many
- * tasks as one likes, each of which reads every byte.
+ * grow.c - the job of figures `growth` and `memory`: records of any size made in memory, partitioned by their first eight
+ * bytes, to as many tasks as one likes, each of which reads every byte.
  *
  *     grow run [--set bytes=N] [--set tasks=N] [--set keys=N] [--set records=N] [--set tally=1] [options of run; see run --help]
  *
- * tally=1: the tasks count the records of each key in eight bytes of state, too. The first `keys` records are one for each key. One
- * source; operator and sink are one process unless --no-chain says otherwise.
+ * tally=1: the tasks count the records of each key in eight bytes of state, too. The first `keys` records are one for each key.
+ * One source; operator and sink are one process unless --no-chain says otherwise.
  */
 #include "count.h"
 

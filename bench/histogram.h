@@ -1,7 +1,8 @@
 /*
- * histogram.h - an HDR histogram (Gil Tene's: buckets of equal width within each power of two): times in ns, exact below 256, within 0.8 % up to
- * 2^42 (73 minutes), the longest exact. Plain memory of fixed size without pointers, so that processes may share it: one writes, others read once
- * it is done. Debian 12 has no package of the C library HdrHistogram_c; this is the part of it that the benchmarks need.
+ * histogram.h - an HDR histogram (Gil Tene's: buckets of equal width within each power of two): times in ns, exact below 256,
+ * within 0.8 % up to 2^42 (73 minutes), the longest exact. Plain memory of fixed size without pointers, so that processes may
+ * share it: one writes, others read once it is done. Debian 12 has no package of the C library HdrHistogram_c; this is the part
+ * of it that the benchmarks need.
  */
 #ifndef WEIR_BENCH_HISTOGRAM_H
 #define WEIR_BENCH_HISTOGRAM_H
@@ -62,7 +63,8 @@ static inline uint64_t histogram_percentile(const struct histogram *h, double sh
 /* One line: "count p50 p99 p99.9 p99.99 max", in ns. */
 static inline void histogram_print(const struct histogram *h, FILE *file)
 {
-    fprintf(file, "%llu %llu %llu %llu %llu %llu\n", (unsigned long long)h->count, (unsigned long long)histogram_percentile(h, 0.5),
+    fprintf(file, "%llu %llu %llu %llu %llu %llu\n", (unsigned long long)h->count,
+            (unsigned long long)histogram_percentile(h, 0.5),
             (unsigned long long)histogram_percentile(h, 0.99), (unsigned long long)histogram_percentile(h, 0.999),
             (unsigned long long)histogram_percentile(h, 0.9999), (unsigned long long)h->max);
 }

@@ -1,10 +1,11 @@
 /*
- * plain_work.c - the work of work.c in one plain loop over the mapped file, to compare results with, and for what no engine can beat on one core:
+ * plain_work.c - the work of work.c in one plain loop over the mapped file, to compare results with, and for what no engine can
+ * beat on one core:
  *
  *     plain_work w0|w1|w2 FILE COPIES KEYS
  *
- * prints number of results, sum of prices, sum of counts, and the seconds that the loops took. The file is gone through COPIES times, as where a
- * job reads it under so many names. Auctions are below KEYS.
+ * prints number of results, sum of prices, sum of counts, and the seconds that the loops took. The file is gone through COPIES
+ * times, as where a job reads it under so many names. Auctions are below KEYS.
  */
 #include "count.h"
 
@@ -71,7 +72,9 @@ static const struct bid *map_bids(const char *path, size_t *ret_count)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return NULL;
-    void *address = fstat(fd, &st) == 0 && st.st_size > 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    void *address = MAP_FAILED;
+    if (fstat(fd, &st) == 0 && st.st_size > 0)
+        address = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     close(fd);
     if (address == MAP_FAILED)
         return NULL;
@@ -120,7 +123,7 @@ int main(int argc, char **argv)
         else
             count_each(bids, count, states, &sums);
     }
-    printf("%llu %llu %llu %.6f\n", (unsigned long long)sums.count, (unsigned long long)sums.price_sum, (unsigned long long)sums.count_sum,
-           seconds() - begun);
+    printf("%llu %llu %llu %.6f\n", (unsigned long long)sums.count, (unsigned long long)sums.price_sum,
+           (unsigned long long)sums.count_sum, seconds() - begun);
     return 0;
 }

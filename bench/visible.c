@@ -1,11 +1,12 @@
 /*
- * visible.c - what a reader of committed output sees: waits for finished part files of due_count's file sink, reads each as it appears, removes
- * it, and adds the time from due to visible of each record to a histogram.
+ * visible.c - what a reader of committed output sees: waits for finished part files of due_count's file sink, reads each as it
+ * appears, removes it, and adds the time from due to visible of each record to a histogram.
  *
  *     visible PROBE DIRECTORY
  *
- * prints "ready", then, once a record due after the probe's until_ns has been seen: number of files, count, p50, p99, p99.9, p99.99 and max in ns. A file
- * is visible when inotify says that it has its final name; the reader sleeps in between, so its own wake-up is in the figure.
+ * prints "ready", then, once a record due after the probe's until_ns has been seen: number of files, count, p50, p99, p99.9,
+ * p99.99 and max in ns. A file is visible when inotify says that it has its final name; the reader sleeps in between, so its
+ * own wake-up is in the figure.
  */
 #include "due.h"
 

@@ -1,13 +1,14 @@
 /*
- * work.c - the job of figures `w0`, `w1` and `w2`: a binary file of bids (make_bids) through one of three pieces of work to a sink that adds
- * up what it gets, so that plain_work can say whether all of it was done.
+ * work.c - the job of figures `w0`, `w1` and `w2`: a binary file of bids (make_bids) through one of three pieces of work to a
+ * sink that adds up what it gets, so that plain_work can say whether all of it was done.
  *
  *     work run --set work=NAME --set input=FILE [--set copies=N] --set result=FILE [options of run; see run --help]
  *
- * The source maps the file, as those of the peers do (the file source reads it, which costs 3 ns a record more), and goes through it `copies` times.
- * w0.exchange: bids, partitioned by auction, to the sink; w0.chained: bids to the sink. w1: those with auction % 123 = 0. w2: count and highest price
- * per auction, one update out per bid. With --no-chain each operator is a process. Without it the operators that no partition keeps
- * apart share one: all of w0.chained and w1; count and sink of w2. `result` is a file that is made: struct work_result.
+ * The source maps the file, as those of the peers do (the file source reads it, which costs 3 ns a record more), and goes
+ * through it `copies` times. w0.exchange: bids, partitioned by auction, to the sink; w0.chained: bids to the sink. w1: those
+ * with auction % 123 = 0. w2: count and highest price per auction, one update out per bid. With --no-chain each operator is a
+ * process. Without it the operators that no partition keeps apart share one: all of w0.chained and w1; count and sink of w2.
+ * `result` is a file that is made: struct work_result.
  */
 #include "count.h"
 #include "work.h"
@@ -183,7 +184,8 @@ static struct work_result *map_result(const char *path)
     return address == MAP_FAILED ? NULL : address;
 }
 
-static struct weir_stream *add_work(struct weir_job *job, struct weir_stream *bids, const char *work, struct work_options *options)
+static struct weir_stream *add_work(struct weir_job *job, struct weir_stream *bids, const char *work,
+                                    struct work_options *options)
 {
     if (strcmp(work, "w0.chained") == 0)
         return bids;
@@ -216,7 +218,8 @@ static int build(struct weir_job *job)
     options->result = map_result(result);
     if (options->result == NULL)
         return weir_job_fail(job, "cannot make the file %s", result);
-    weir_add_sink(add_work(job, weir_add_source(job, "source", &mapped_source, options), work, options), "sink", &sum_sink, options);
+    struct weir_stream *bids = weir_add_source(job, "source", &mapped_source, options);
+    weir_add_sink(add_work(job, bids, work, options), "sink", &sum_sink, options);
     return WEIR_OK;
 }
 

@@ -229,8 +229,8 @@ static bool previous_is_busy(const struct task *task, uint64_t checkpoint_id)
     return true;
 }
 
-/* The checkpoint before this one may have completed without this task having looked: its output becomes visible first. Else sinks would prepare it
- * once more, and this checkpoint's child look for files that whoever reads the output may have removed by then. */
+/* The checkpoint before this one may have completed without this task having looked: its output becomes visible first. Else sinks
+ * would prepare it once more, and this checkpoint's child look for files that whoever reads the output may have removed by then. */
 static int commit_what_is_complete(struct task *task)
 {
     uint64_t committed = atomic_load_explicit(&task->job->shared->checkpoint_committed, memory_order_acquire);

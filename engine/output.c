@@ -249,7 +249,8 @@ static int send_one_by_one(struct weir_ctx *ctx, struct target *target, unsigned
 }
 
 /* Hands a batch on within the task: all at once, so that an operator that takes batches gets some. */
-static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes, size_t count)
+static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes,
+                              size_t count)
 {
     struct weir_record records[WEIR_BATCH_RECORDS_MAX];
     int code = WEIR_OK;
@@ -265,7 +266,8 @@ static int call_chained_batch(struct weir_ctx *ctx, const struct target *target,
     return code;
 }
 
-static int emit_batch_to_target(struct weir_ctx *ctx, struct target *target, unsigned port, const void *data, size_t size_bytes, size_t count)
+static int emit_batch_to_target(struct weir_ctx *ctx, struct target *target, unsigned port, const void *data, size_t size_bytes,
+                                size_t count)
 {
     bool aligned = ((uintptr_t)data | size_bytes) % 8 == 0; /* then each record is, as callbacks may count on */
     if (target->kind == TARGET_CHAINED && aligned)
