@@ -100,7 +100,7 @@ bool region_make_huge(void *address)
 
 bool region_huge_pages_work(void)
 {
-    void *address;
+    void *address = NULL;
     int fd = -1;
     if (region_create("weir-huge-page", REGION_HUGE_BYTES, false, &fd, NULL) != WEIR_OK)
         return false;

@@ -34,7 +34,7 @@ int block_io_open(const struct io *io, int fd, const char *file, uint32_t depth,
     return WEIR_OK;
 }
 
-void block_io_expect_much(struct block_io *queue) { madvise(queue->memory, queue->memory_bytes, MADV_HUGEPAGE); }
+void block_io_expect_much(struct block_io *queue) { (void)madvise(queue->memory, queue->memory_bytes, MADV_HUGEPAGE); }
 
 /* The kernel writes into the buffers until a request completes: they must not be unmapped before. */
 void block_io_close(struct block_io *queue)
