@@ -166,6 +166,11 @@ SMALL_RING = ("every record carries a frame with its length, and is checked; a r
 FORK_COPIES = ("with state changed all over, nearly every chunk is copied at the first write after each cut, and the child's writing takes CPU from the "
                "task on two cores")
 
+PROCESSES = ("three processes, and two rings that each record crosses; in one process it is 10 to 15 % more. The peers are tuned further than they were when "
+             "the bar was set")
+WHOLE_IMAGE = "every checkpoint writes all of the state, 34 MiB: there are no incremental snapshots yet"
+HALVES = "buckets split in halves when they are full: at 10^7 keys of 8 + 8 bytes they are 74 % full"
+
 
 def ring(kind, factor):
     checks = []
@@ -176,15 +181,15 @@ def ring(kind, factor):
     return checks
 
 
-def against(label, ours, work, factors):
+def against(label, ours, work, factors, reason=None):
     """Per CPU-second, against the best variant of each engine."""
-    return [Check(f"{label}, {engine}", ours, ">=", factor, f"{work}.{engine}*.cpu") for engine, factor in factors]
+    return [Check(f"{label}, {engine}", ours, ">=", factor, f"{work}.{engine}*.cpu", reason=reason) for engine, factor in factors]
 
 
 def keyed(name, text, flink, jet):
     ours = (f"w2.{name}.weir.cpu", f"keyed.{name}.cpu")
-    return [Check(f"{text}, timely with bytes exchanged", ours, ">=", 1, f"w2.{name}.timely*bytes*.cpu"),
-            *against(text, ours, f"w2.{name}", (("flink", flink), ("jet", jet)))]
+    return [Check(f"{text}, timely with bytes exchanged", ours, ">=", 1, f"w2.{name}.timely*bytes*.cpu", reason=PROCESSES),
+            *against(text, ours, f"w2.{name}", (("flink", flink), ("jet", jet)), PROCESSES)]
 
 
 def latency(rate, text, p50_us):
@@ -225,7 +230,7 @@ ROWS = [
     ("snapshot write bandwidth, with checksums", "at least fio's in the same run", [
         Check("in order", "snapshot.write.in_order.of_fio", ">=", 1), Check("scattered", "snapshot.write.scattered.of_fio", ">=", 1)]),
     ("committed output visible, 100,000 events/s", "p99 below 15 ms (interval 10 ms, 1,000 keys), 30 ms (10 ms, 1 M keys), 6 ms (2 ms, 1,000 keys)", [
-        Check(text, f"visible.{name}.weir.p99", "<=", limit, unit="ms") for name, text, limit in (
+        Check(text, f"visible.{name}.weir.p99", "<=", limit, unit="ms", reason=WHOLE_IMAGE if "1m" in name else None) for name, text, limit in (
             ("10ms.1k", "10 ms, 1,000 keys", 15), ("10ms.1m", "10 ms, 1 M keys", 30), ("2ms.1k", "2 ms, 1,000 keys", 6))]),
     ("checkpoints per second, sustained", "400 at 1,000 keys, 40 at 1 M keys", [
         Check("1,000 keys", "checkpoints.1k.weir", ">=", 400), Check("1 M keys", "checkpoints.1m.weir", ">=", 40)]),
@@ -233,5 +238,5 @@ ROWS = [
         Check("p50", ("recovery.weir.p50", "recovery.in_place.64mib.p50"), "<=", 1, unit="ms")]),
     ("memory", "at most 4 MiB a task beyond rings and state; state at most 1.5 x the bytes of keys and values at 10^7 keys of 8 + 8 bytes", [
         Check("a task", ("memory.task.weir", "idle.memory.3_tasks"), "<=", 4, unit="MiB/task"),
-        Check("state", "memory.state.weir", "<=", 1.5)]),
+        Check("state", "memory.state.weir", "<=", 1.5, reason=HALVES)]),
 ]

@@ -56,7 +56,7 @@ def of_maven(path):
 def of_peers(bench):
     for folder in sorted(glob.glob(os.path.join(bench, "peers", "*")) + glob.glob(os.path.join(bench, "peers", "*", "*"))):
         try:
-            if os.path.exists(os.path.join(folder, "Cargo.toml")):
+            if os.path.exists(os.path.join(folder, "Cargo.lock")):
                 yield from of_cargo(folder)
             if os.path.exists(os.path.join(folder, "pom.xml")):
                 yield from of_maven(os.path.join(folder, "pom.xml"))
