@@ -189,8 +189,11 @@ def kill_coordinator(job, hog, setting):
         coordinator = job.wait_for(lambda: [p for p in job.processes() if role_of(p) == "coordinator"], "a coordinator")[0]
         for process in job.processes():
             if role_of(process) == "task":
-                with open(os.path.join(job.cgroup.path, "../cgroup.procs"), "w", encoding="utf-8") as others:
-                    others.write(str(process.pid))
+                try:
+                    with open(os.path.join(job.cgroup.path, "../cgroup.procs"), "w", encoding="utf-8") as others:
+                        others.write(str(process.pid))
+                except ProcessLookupError:
+                    pass  # it has ended: the job may be at its end
         ask(job, hog)
         job.wait_for(lambda: coordinator.pid not in {p.pid for p in job.processes()}, "the coordinator is gone")
     if job.events("recovery_started"):
