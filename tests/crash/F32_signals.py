@@ -47,8 +47,11 @@ def storm(setting, options, kill, seed):
 
 def zombies_of(launcher):
     found = []
-    with open(f"/proc/{launcher}/task/{launcher}/children", encoding="utf-8") as children:
-        pids = children.read().split()
+    try:
+        with open(f"/proc/{launcher}/task/{launcher}/children", encoding="utf-8") as children:
+            pids = children.read().split()
+    except OSError:
+        return []  # the launcher has ended: whoever waits for something sees that
     for pid in pids:
         try:
             with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:

@@ -164,7 +164,7 @@ def commit_slots(job, task):
         path = os.path.join(folder, entry)
         try:
             found = os.readlink(path) == f"/memfd:{task.name} (deleted)"
-        except FileNotFoundError:  # closed meanwhile
+        except OSError:  # closed meanwhile
             continue
         if found:
             memory = os.open(path, os.O_RDWR)
