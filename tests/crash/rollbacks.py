@@ -154,8 +154,11 @@ def torn_case(seed):
             job.process.kill()
             job.process.wait()
             event = json.loads(job.events("recovery_finished")[0])
-            if event["checkpoint"] != newest or event["path"] != "rollback":
+            if event["checkpoint"] != newest:
                 raise Failure(f"went back to {event} although {newest} is complete")
+            if event["path"] != "rollback":  # rarely, on a busy machine, the memory is not believed: right, and not what is tried here
+                setting.count("torn commits gone back to by disk")
+                raise EndedEarly(f"went back to {event} and not in memory")
             job.expect_all_gone()
             job.start()
             finish(setting, job, "a torn commit")
