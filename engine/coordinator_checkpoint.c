@@ -316,11 +316,15 @@ static void conclude(struct coordinator *c)
 
 /* ---- ABORTED ---- */
 
+static void tell_tasks_to_give_up(const struct coordinator *c)
+{
+    atomic_store_explicit(&c->shared->checkpoint_aborted, c->state->checkpoint_id, memory_order_release);
+}
+
 static void give_up(struct coordinator *c, const struct weir_error *err)
 {
     struct coordinator_shared *state = c->state;
     checkpoint_move(state, CHECKPOINT_ABORTED);
-    atomic_store_explicit(&c->shared->checkpoint_aborted, state->checkpoint_id, memory_order_release);
     state->aborted_count++;
     state->last_ended_ns = clock_monotonic_ns();
     log_line(LOG_WARNING, "checkpoint %llu aborted: %s", (unsigned long long)state->checkpoint_id, err->text);
@@ -340,13 +344,18 @@ void checkpoint_abort(struct coordinator *c, const char *format, ...)
     error_set_va(&err, WEIR_ECANCELLED, format, args);
     va_end(args);
     c->state->aborted_in_a_row++;
+    tell_tasks_to_give_up(c);
     give_up(c, &err);
 }
 
+/* A manifest that was being committed may be on disk, and the job may go back to it: until the disk has been asked, tasks keep their cuts. */
 void checkpoint_interrupted(struct coordinator *c)
 {
-    if (is_in_progress(c))
-        give_up(c, &(struct weir_error){WEIR_ECANCELLED, "a task died"});
+    if (!is_in_progress(c))
+        return;
+    if (c->state->state != CHECKPOINT_COMMITTING)
+        tell_tasks_to_give_up(c);
+    give_up(c, &(struct weir_error){WEIR_ECANCELLED, "a task died"});
 }
 
 static void clean_up_aborted(struct coordinator *c)
