@@ -13,21 +13,24 @@ static int corrupt(struct task *task, const struct task_input *in, const char *w
                      task->job->plan->tasks[in->from_task].name, what, (unsigned long long)in->ring.tail);
 }
 
-/* A record frame as the head's callback will see it. */
-static int decode_record(struct task *task, struct task_input *in, const struct ring_frame *frame, struct weir_record *ret_record)
+/* A record frame as the head's callback will see it. NULL, or what is wrong with it. */
+static inline const char *decode_record(const struct task *task, const struct ring_frame *frame, struct weir_record *ret_record)
 {
     if (__builtin_expect(frame->channel >= task->channel_count, 0))
-        return corrupt(task, in, "a frame for an edge that does not exist");
+        return "a frame for an edge that does not exist";
     const struct task_channel *channel = &task->channels[frame->channel];
-    *ret_record = (struct weir_record){.data = frame->payload, .size_bytes = frame->size_bytes, .input = channel->input};
-    if (!channel->keyed)
-        return WEIR_OK;
-    if (__builtin_expect(frame->size_bytes < sizeof(uint64_t), 0))
-        return corrupt(task, in, "a keyed frame without a hash");
-    memcpy(&ret_record->key_hash, frame->payload, sizeof(uint64_t));
-    ret_record->data = (const char *)frame->payload + sizeof(uint64_t);
-    ret_record->size_bytes = frame->size_bytes - (uint32_t)sizeof(uint64_t);
-    return WEIR_OK;
+    uint32_t prefix = channel->keyed ? (uint32_t)sizeof(uint64_t) : 0;
+    if (__builtin_expect(frame->size_bytes < prefix, 0))
+        return "a keyed frame without a hash";
+    uint64_t hash = 0;
+    if (prefix > 0)
+        memcpy(&hash, frame->payload, sizeof hash);
+    ret_record->data = (const char *)frame->payload + prefix;
+    ret_record->size_bytes = frame->size_bytes - prefix;
+    ret_record->input = channel->input;
+    ret_record->reserved = 0;
+    ret_record->key_hash = hash;
+    return NULL;
 }
 
 /* Takes frames up to `max` records, to the end of what is there, or to a control frame (given in *ret_control). Returns the number of
@@ -37,23 +40,25 @@ static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, stru
     uint64_t count = 0;
     struct ring_frame frame = {0};
     struct ring_consumer ring = in->ring; /* a copy, which the compiler keeps in registers */
+    struct weir_record *records = task->records;
+    uint64_t *record_pos = task->record_pos;
+    const char *wrong = NULL;
     while (count < max) {
         uint64_t pos = ring.tail;
         int code = ring_peek(&ring, &frame);
         if (code == WEIR_IDLE)
             break;
-        in->ring.tail = pos; /* for the error's text */
-        if (__builtin_expect(code < 0, 0))
-            return corrupt(task, in, "a damaged frame header");
-        if (__builtin_expect(frame.kind != FRAME_RECORD, 0)) {
+        if (__builtin_expect(code == WEIR_OK && frame.kind != FRAME_RECORD, 0)) {
             *ret_control = frame;
             *ret_has_control = true;
             break;
         }
-        code = decode_record(task, in, &frame, &task->records[count]);
-        if (code < 0)
-            return code;
-        task->record_pos[count] = pos;
+        wrong = code < 0 ? "a damaged frame header" : decode_record(task, &frame, &records[count]);
+        if (__builtin_expect(wrong != NULL, 0)) {
+            in->ring.tail = pos; /* for the error's text */
+            return corrupt(task, in, wrong);
+        }
+        record_pos[count] = pos;
         count++;
     }
     in->ring = ring;

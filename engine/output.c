@@ -192,33 +192,57 @@ static struct task_output *ring_for_all(struct weir_ctx *ctx, const struct targe
     return countable && ring_has_room(&out->ring, frame_bytes * count) ? out : NULL;
 }
 
-/* Behind it the ring is as after so many ring_push(). The copy of the handle is for the compiler, which then keeps it in registers. */
-static void push_all(struct task_output *out, uint8_t channel, const unsigned char *data, uint32_t size_bytes, size_t count)
+/* What is the same for all records of a batch. */
+struct batch_frames {
+    const unsigned char *data;
+    size_t count;
+    uint32_t size_bytes; /* of a record */
+    const struct key_spec *key; /* NULL: no hash in front of the record */
+    uint8_t channel;
+};
+
+/* Behind it the ring is as after so many ring_push(). Inlined once for each kind of batch with its sizes as constants, and the copy of the
+ * handle is for the compiler as well, which then keeps it in registers. */
+static inline __attribute__((always_inline)) void push_batch(struct task_output *out, const struct batch_frames *batch, uint32_t size_bytes,
+                                                             size_t key_bytes)
 {
     struct ring_producer ring = out->ring;
-    for (size_t i = 0; i < count; i++, data += size_bytes) {
+    const unsigned char *data = batch->data;
+    const uint32_t prefix = key_bytes > 0 ? (uint32_t)sizeof(uint64_t) : 0;
+    const size_t key_offset = key_bytes > 0 ? batch->key->offset : 0;
+    for (size_t i = 0; i < batch->count; i++, data += size_bytes) {
+        unsigned char *payload = ring_next_payload(&ring);
+        if (key_bytes > 0) {
+            uint64_t hash = key_hash(data + key_offset, key_bytes);
+            memcpy(payload, &hash, sizeof hash);
+        }
         KILL_POINT(r2);
-        copy_record(ring_next_payload(&ring), data, size_bytes);
+        copy_record(payload + prefix, data, size_bytes);
         KILL_POINT(r3);
-        ring_push(&ring, size_bytes, FRAME_RECORD, channel);
+        ring_push(&ring, size_bytes + prefix, FRAME_RECORD, batch->channel);
     }
     out->ring = ring;
 }
 
-static void push_all_keyed(struct task_output *out, uint8_t channel, const struct key_spec *key, const unsigned char *data,
-                           uint32_t size_bytes, size_t count)
+static inline __attribute__((always_inline)) void push_batch_sized(struct task_output *out, const struct batch_frames *batch, size_t key_bytes)
 {
-    struct ring_producer ring = out->ring;
-    for (size_t i = 0; i < count; i++, data += size_bytes) {
-        uint64_t hash = key_hash(data + key->offset, key->size_bytes);
-        unsigned char *payload = ring_next_payload(&ring);
-        memcpy(payload, &hash, sizeof hash);
-        KILL_POINT(r2);
-        copy_record(payload + sizeof hash, data, size_bytes);
-        KILL_POINT(r3);
-        ring_push(&ring, size_bytes + (uint32_t)sizeof hash, FRAME_RECORD, channel);
+    switch (batch->size_bytes) {
+    case 16: push_batch(out, batch, 16, key_bytes); return;
+    case 24: push_batch(out, batch, 24, key_bytes); return;
+    case 32: push_batch(out, batch, 32, key_bytes); return;
+    case 64: push_batch(out, batch, 64, key_bytes); return;
+    default: push_batch(out, batch, batch->size_bytes, key_bytes);
     }
-    out->ring = ring;
+}
+
+static void push_all(struct task_output *out, const struct batch_frames *batch)
+{
+    if (batch->key == NULL)
+        push_batch_sized(out, batch, 0);
+    else if (batch->key->size_bytes == 8)
+        push_batch_sized(out, batch, 8);
+    else
+        push_batch(out, batch, batch->size_bytes, batch->key->size_bytes);
 }
 
 /* Whether the whole batch could go in one go. */
@@ -231,10 +255,7 @@ static bool send_all(struct weir_ctx *ctx, const struct target *target, const vo
     struct task_output *out = ring_for_all(ctx, target, ring_frame_bytes((uint32_t)(size_bytes + prefix)), count);
     if (out == NULL || size_bytes > record_limit(&out->ring))
         return false;
-    if (key != NULL)
-        push_all_keyed(out, target->channel, key, data, (uint32_t)size_bytes, count);
-    else
-        push_all(out, target->channel, data, (uint32_t)size_bytes, count);
+    push_all(out, &(struct batch_frames){data, count, (uint32_t)size_bytes, key, target->channel});
     note_room(ctx->task, out);
     ctx->task->records_out += count;
     return true;
