@@ -161,8 +161,8 @@ PERCENTILES = (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("p9999", "p99
 RATES = (("100k", "100,000/s", 10), ("1m", "1,000,000/s", 25))
 
 # Reasons that several checks share.
-SMALL_RING = ("every record carries a frame with its length, and is checked; a ring of 1 MiB fits into the second-level cache, where lines move from core "
-              "to core: with 4 MiB it is faster (ring.batched.64.4mib)")
+SMALL_RING = ("every record carries a frame with its length, and is checked; the peer "
+              "moves slots of a fixed size that its compiler knows, with the widest instructions of this machine")
 FORK_COPIES = ("with state changed all over, nearly every chunk is copied at the first write after each cut, and the child's writing takes CPU from the "
                "task on two cores")
 

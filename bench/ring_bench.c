@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RING_BYTES (UINT64_C(1) << 20) /* the default of --ring-size */
+#define RING_BYTES (UINT64_C(2) << 20) /* the default of --ring-size */
 #define RING_BYTES_MOST (UINT64_C(1) << 26)
 #define TRIP_BYTES 64
 #define EMPTY_PAUSES 100
@@ -430,7 +430,7 @@ static int usage(void)
 {
     fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]\n"
                     "       ring_bench trip|parked COUNT\n"
-                    "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (1024)\n", WORDS_MAX * 8);
+                    "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (2048)\n", WORDS_MAX * 8);
     return 2;
 }
 

@@ -116,9 +116,9 @@ static const struct option option_table[] = {
      .fallback = "10s", .minimum = 100 * MS, .maximum = 24 * HOUR, .special = "off", .special_value = 0,
      .group = group_recovery, .help = "A task that gives no sign of life for so long is killed and recovered"},
 
-    {.name = "ring-size", .type = OPTION_BYTES, .offset = AT(ring_bytes), .placeholder = "SIZE", .fallback = "1MiB",
+    {.name = "ring-size", .type = OPTION_BYTES, .offset = AT(ring_bytes), .placeholder = "SIZE", .fallback = "2MiB",
      .minimum = 64 * KIB, .maximum = 1 * GIB, .power_of_two = true, .group = group_memory,
-     .help = "Size of the ring between two tasks; a record may take a quarter of it"},
+     .help = "Size of the ring between two tasks: more than the second-level cache is fastest; a record may take a quarter of it"},
     {.name = "batch-records", .type = OPTION_COUNT, .offset = AT(batch_records), .placeholder = "COUNT", .fallback = "1024",
      .minimum = 1, .maximum = 65536, .group = group_memory,
      .help = "Most records that a task processes as one transaction"},

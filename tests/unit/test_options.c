@@ -34,7 +34,7 @@ Test(options, defaults_are_those_that_the_documentation_promises)
     cr_assert_eq(options.checkpoints_retained, 2);
     cr_assert_eq(options.guarantee, OPTION_EXACTLY_ONCE);
     cr_assert_eq(options.io, OPTION_IO_AUTO);
-    cr_assert_eq(options.ring_bytes, 1048576);
+    cr_assert_eq(options.ring_bytes, 2097152);
     cr_assert_eq(options.batch_records, 1024);
     cr_assert_eq(options.key_groups, 128);
     cr_assert_eq(options.overflow_limit_bytes, 268435456);

@@ -10,20 +10,20 @@
 namespace {
 
 constexpr uint64_t BATCH_MAX = 32;
-constexpr uint64_t RING_BYTES = 1 << 20;
+constexpr uint64_t RING_BYTES = 2 << 20;
 
 template <uint32_t SIZE> struct record {
     alignas(SIZE < 64 ? SIZE : 64) uint64_t words[SIZE / 8];
 };
 
-/* One slot more than the capacity is what the queue holds inside; so the whole is 1 MiB. */
+/* One slot more than the capacity is what the queue holds inside; so the whole is 2 MiB. */
 template <uint32_t SIZE>
 using queue_of = boost::lockfree::spsc_queue<record<SIZE>, boost::lockfree::capacity<RING_BYTES / SIZE - 1>>;
 
 template <uint32_t SIZE> void *make(const struct job *job)
 {
     if (job->ring_bytes != RING_BYTES || job->batch > BATCH_MAX)
-        job_fail("rings of 1 MiB and batches of at most 32 are compiled in");
+        job_fail("rings of 2 MiB and batches of at most 32 are compiled in");
     return new (job_shared_memory(sizeof(queue_of<SIZE>))) queue_of<SIZE>;
 }
 
