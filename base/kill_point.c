@@ -41,7 +41,7 @@ int kill_point_arm(const char *list, struct weir_error *err)
 #include <time.h>
 #include <unistd.h>
 
-#define ROWS_MAX 16
+#define ROWS_MAX 32
 
 enum action { ACTION_KILL, ACTION_STOP, ACTION_DELAY, ACTION_ERROR };
 

@@ -58,6 +58,7 @@ def make_case(row, seed, options):
 PAIRS_SHORT = 24
 FROM_DISK = {"v1", "v2", "v4", "l1", "l2"}  # without a rollback in memory they are all reached
 LOGGED = sweep.IN_TAKEOVER | {"t1"}  # there without an undo log: never
+TAKEOVERS_MAX = 12  # engine/takeover.h: so many takers have to die before the job goes back
 OPEN_BATCH = ("t2", "t3", "t4")  # the taker of who dies there has something to undo
 TASK_KINDS = ("sources", "producers", "consumers", "tasks", "stateful", "sinks", "processors", "changing")
 
@@ -65,19 +66,19 @@ TASK_KINDS = ("sources", "producers", "consumers", "tasks", "stateful", "sinks",
 def first_of(point, role, back_too):
     """Rows up to the first kill of a pair. back_too: the taker is killed until the job goes back."""
     if point in sweep.IN_TAKEOVER:
-        return [f"t4:20@{role}", f"{point}:1@{role}"] + [f"u1:1@{role}"] * (3 if back_too else 0)
+        return [f"t4:20@{role}", f"{point}:1@{role}"] + [f"u1:1@{role}"] * (TAKEOVERS_MAX - 1 if back_too else 0)
     if point in sweep.IN_RECOVERY:
         return [f"{point}:1@{role}"]
     nth = 4 if point == "c4" else 100 if point in sweep.FREQUENT else 2
     row = [f"{point}:{nth}@{role}"]
-    return row + [f"u1:1@{role}"] * 3 if point in LOGGED and back_too else row
+    return row + [f"u1:1@{role}"] * TAKEOVERS_MAX if point in LOGGED and back_too else row
 
 
 def second_of(first, first_role, point, role):
     """Rows after it. Where the first does not lead to the place of the second, a task is killed that does."""
     is_task = sweep.ROLES[first] in TASK_KINDS
     row = [f"{point}:1@{role}"]
-    if point in sweep.IN_RECOVERY and not is_task and first not in sweep.IN_RECOVERY:
+    if point in sweep.IN_RECOVERY and not is_task and (first not in sweep.IN_RECOVERY or point == "k10"):
         return ["c1:1@track"] + row
     if point not in sweep.IN_TAKEOVER:
         return row
@@ -93,7 +94,7 @@ def pair_rows(first, first_role, second, role, choice):
     takeover = "on" if back and in_place else "off" if back else ["on", "cold"][choice % 2] if in_place else ["on", "cold", "off"][choice % 3]
     rows = ["p5:2@sink"] if back else []  # so that there is something to go back to
     if back and in_place and first in sweep.IN_RECOVERY:
-        rows += ["t4:20@track"] + ["u1:1@track"] * 3
+        rows += ["t4:20@track"] + ["u1:1@track"] * TAKEOVERS_MAX
     rows += first_of(first, first_role, second in sweep.IN_RECOVERY)
     following = second_of(first, first_role, second, role)
     if first_role == "launcher":

@@ -431,6 +431,8 @@ static struct weir_stream *add_file(struct weir_job *job, const struct settings 
         {"source", WEIR_U64, 0, 0}, {"sequence", WEIR_U64, 8, 0}, {"key", WEIR_U64, 16, 0}, {"hash", WEIR_U64, 24, 0}};
     static const struct weir_layout layout = {.name = "event", .fields = fields, .field_count = 4};
     struct weir_file_source_options *options = weir_job_alloc(job, sizeof *options);
+    if (options == NULL)
+        return NULL;
     options->path = weir_param(job, "input", "input.bin", "file of 32-byte events");
     options->format = WEIR_BINARY;
     options->record_bytes = sizeof(struct event);
@@ -442,6 +444,8 @@ static struct weir_stream *add_file(struct weir_job *job, const struct settings 
 static struct weir_stream *add_sequence(struct weir_job *job, const struct settings *settings)
 {
     struct weir_sequence_source_options *options = weir_job_alloc(job, sizeof *options);
+    if (options == NULL)
+        return NULL;
     options->count = weir_param_u64(job, "count", 1000, "numbers of the sequence");
     options->per_second = settings->per_second;
     struct weir_stream *sequence = weir_parallelism(weir_add_source(job, "sequence", &weir_sequence_source, options), 2);
@@ -451,6 +455,8 @@ static struct weir_stream *add_sequence(struct weir_job *job, const struct setti
 static void add_sink(struct weir_job *job, struct weir_stream *in, const char *name, const char *directory, unsigned parallelism)
 {
     struct weir_file_sink_options *options = weir_job_alloc(job, sizeof *options);
+    if (options == NULL)
+        return; /* the job has the error */
     options->directory = directory;
     options->format = WEIR_TEXT_LINES;
     options->roll_bytes = 65536;
