@@ -4,6 +4,7 @@
  *     step_killer LAUNCHER TASK OFFSET FIRST STEP COUNT          in the task itself
  *     step_killer --taker LAUNCHER TASK OFFSET FIRST STEP COUNT  in the process that takes the task over: the task is
  *                                                                SIGKILLed, then its successor behind its n-th instruction
+ *     step_killer --permitted PID                                whether a process that is no child of this one may be traced: status 0 or 2
  *
  * LAUNCHER is the job's first process, TASK the name of one of its processes ("track/0"), OFFSET the place of the function in the program's
  * file (as nm gives it, hexadecimal). A process that comes by is stopped at the function by a breakpoint, stepped (ptrace), and
@@ -185,6 +186,16 @@ static bool seize(pid_t pid)
     return ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0 && next_stop(pid) >= 0;
 }
 
+static int say_whether_permitted(pid_t pid)
+{
+    if (seize(pid)) {
+        ptrace(PTRACE_DETACH, pid, NULL, NULL);
+        return 0;
+    }
+    fprintf(stderr, "step_killer: ptrace: %s\n", strerror(errno));
+    return errno == EPERM || errno == EACCES || errno == ENOSYS ? 2 : 1;
+}
+
 static void kill_and_wait(pid_t pid)
 {
     kill(pid, SIGKILL);
@@ -286,6 +297,8 @@ static enum outcome kill_taker(const struct killer *k, pid_t *last, uint64_t n)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--permitted") == 0)
+        return say_whether_permitted((pid_t)strtol(argv[2], NULL, 10));
     bool taker = argc > 1 && strcmp(argv[1], "--taker") == 0;
     char **arguments = argv + 1 + taker;
     if (argc - 1 - taker != 6) {
