@@ -667,5 +667,35 @@ TAKEOVER = [
         survives="every sleep is bounded by half a second, so it costs time and no record; no test asserts a time"),
 ]
 
+HUGE = [
+    bug("huge.not_aligned", "shm/region.c",
+        "    unsigned char *place = aligned ? reserve_aligned(size_bytes) : NULL;\n",
+        "    unsigned char *place = NULL;\n    aligned = false;\n    (void)reserve_aligned;\n",
+        "no huge page is ever had", "test_region:region/a_huge_page_*"),
+    bug("huge.collapse_not_looked_at", "shm/region.c",
+        "        if (madvise(address, REGION_HUGE_BYTES, MADV_COLLAPSE) == 0)\n            return true;\n",
+        "        (void)madvise(address, REGION_HUGE_BYTES, MADV_COLLAPSE);\n        return true;\n",
+        "memory that is not there counts as given", "test_region:region/*huge*"),
+    bug("huge.first_page_not_touched", "shm/region.c",
+        "    if (madvise(address, SHM_PAGE_BYTES, MADV_POPULATE_WRITE) != 0)\n        return false;\n", "",
+        "no huge page is made where nothing was", "test_region:region/*huge*", "test_chunk:chunk/*huge*"),
+    bug("huge.no_small_pages_instead", "state/backing.c",
+        "        if (!may_be_huge(region, block) || !make_huge(region, block))\n",
+        "        if (!may_be_huge(region, block) || (!make_huge(region, block) && region->huge_failures == 0))\n",
+        "state without memory behind it: SIGBUS where there is none left", "test_chunk:chunk/*huge*"),
+    bug("huge.never", "state/backing.c",
+        "    if (region_make_huge(region->pool + block)) {\n", "    if (region->pool == NULL && region_make_huge(region->pool + block)) {\n",
+        "whoever takes over faults on each small page", "test_chunk:chunk/*huge*"),
+    bug("huge.never_tried_again", "state/backing.c",
+        "        region->huge_skip--;\n        return false;\n", "        return false;\n",
+        "one refusal, and there is no huge page any more", "test_chunk:chunk/*huge*"),
+    bug("huge.first_block_too", "state/backing.c",
+        "    return block > 0 && block + REGION_HUGE_BYTES", "    return block + REGION_HUGE_BYTES",
+        "every task takes 2 MiB", "test_chunk:chunk/*huge*"),
+    bug("huge.half_a_block", "state/backing.c",
+        "    if (end > BLOCK_CHUNKS) /* whole blocks */\n        end = align_up(end, BLOCK_CHUNKS);\n", "",
+        "a huge page is half used", "test_chunk:chunk/*huge*"),
+]
+
 MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
-           *SOURCES, *TAKEOVER]
+           *SOURCES, *TAKEOVER, *HUGE]
