@@ -667,6 +667,42 @@ TAKEOVER = [
         survives="every sleep is bounded by half a second, so it costs time and no record; no test asserts a time"),
 ]
 
+# What only one of the longer tests can tell: a kill at a system call, a disk that is slow, signals, a second kill.
+CATALOGUE = [
+    bug("sink.renamed_twice", "connectors/file/file_sink.c",
+        "    if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0)\n        return 0;\n",
+        "    char between[STAGING_NAME_BYTES + 8];\n    snprintf(between, sizeof between, \".%s.done\", to);\n"
+        "    if (renameat2(directory_fd, from, directory_fd, between, RENAME_NOREPLACE) == 0 &&\n"
+        "        renameat2(directory_fd, between, directory_fd, to, RENAME_NOREPLACE) == 0)\n        return 0;\n",
+        "a kill between the two leaves a committed part under no name that anybody looks for (F2)",
+        "crash.F2_system_calls:sink/0 commit"),
+    bug("barrier.waits_for_the_snapshot", "engine/snapshot_child.c",
+        "    atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);\n",
+        "    atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);\n"
+        "    while (atomic_load(&task->shared->snapshot.word) == SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING) && kill((pid_t)pid, 0) == 0)\n"
+        "        continue;\n",
+        "a slow disk stops the stream (F18)", "crash.F18_slow_disk:all input flows []"),
+    bug("checkpoint.slow_children_left_alone", "engine/coordinator_checkpoint.c",
+        "        kill_given_up_snapshots(c);\n", "",
+        "one slow sync, and no checkpoint is begun until it ends (F18)", "crash.F18_slow_disk:given up []"),
+    bug("doorbell.interrupted_sleep_is_a_failure", "shm/doorbell.c",
+        "        if (errno == ETIMEDOUT || errno == EINTR)\n            break;\n",
+        "        if (errno != EAGAIN && errno != ETIMEDOUT)\n            _exit(1);\n        if (errno == ETIMEDOUT)\n            break;\n",
+        "a signal kills a task that sleeps (F32)", "crash.F32_signals:storm --takeover=on None"),
+    bug_of_edits("launcher.one_death_a_signal", [
+        ("engine/launcher.c", "        if (info.ssi_signo != SIGCHLD) {\n            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);\n            job_wake",
+         "        if (info.ssi_signo == SIGCHLD) {\n            int status;\n            pid_t pid = waitpid((pid_t)info.ssi_pid, &status, WNOHANG);\n"
+         "            if (pid > 0)\n                child_gone(launcher, pid, status);\n        } else {\n"
+         "            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);\n            job_wake"),
+        ("engine/launcher.c", "        wait_for_events(launcher);\n        reap(launcher);\n", "        wait_for_events(launcher);\n")],
+        "of children that die at once some are never noticed: signals do not queue (F32)", "crash.F32_signals:children in one loop"),
+    bug("undo.emptied_before_it_is_undone", "state/undo.c",
+        "    for (uint64_t end = used_bytes; end > 0;) {\n        uint64_t offset, entry_bytes;\n        CHECK(entry_before(log, end, size_bytes, &end",
+        "    atomic_store_explicit(&log->used_bytes, 0, memory_order_relaxed);\n"
+        "    for (uint64_t end = used_bytes; end > 0;) {\n        uint64_t offset, entry_bytes;\n        CHECK(entry_before(log, end, size_bytes, &end",
+        "a second kill, in the middle of the undo, leaves half a batch (F8, pairs)", "crash.pairs:t4:200@track,u2:1@track"),
+]
+
 HUGE = [
     bug("huge.not_aligned", "shm/region.c",
         "    unsigned char *place = aligned ? reserve_aligned(size_bytes) : NULL;\n",
@@ -698,4 +734,4 @@ HUGE = [
 ]
 
 MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
-           *SOURCES, *TAKEOVER, *HUGE]
+           *SOURCES, *TAKEOVER, *HUGE, *CATALOGUE]
