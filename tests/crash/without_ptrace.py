@@ -7,7 +7,7 @@ import sys
 from crash_run import Failure
 from support import run_cases
 
-TRACING = ("instructions", "F2_system_calls")
+TRACING = ("instructions", "F2_system_calls", "F11_fork_fails")
 
 
 def is_skipped(setting, name):
