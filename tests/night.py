@@ -24,7 +24,7 @@ INSTRUCTIONS = ("batch_commit of track", "batch_commit of file", "batch_commit o
 SYSTEM_CALLS = ("coordinator commit", "coordinator all", "snapshot:track/0 commit", "snapshot:sink/0 commit", "snapshot:track/0 all", "sink/0 commit", "sink/0 all",
                 "track/0 all", "file/0 all", "standby:track/0 all", "standby:track/0 asleep", "newborn", "launcher commit", "launcher all")
 ROWS = ("F12_out_of_memory", "F18_slow_disk", "F27_clocks", "F31_resources", "F32_signals", "in_place", "takeovers", "launcher_kills", "stopped", "poison", "damaged",
-        "rollbacks")
+        "rollbacks", "F4_orphans", "F10_freezer", "F11_fork_fails", "F13_full_at_sync", "F17_no_io_uring")
 PAIR_SLICES = 250
 SEEDS_A_BATCH = 1000
 

@@ -3,6 +3,8 @@ import argparse
 import concurrent.futures
 import os
 import random
+import subprocess
+import sys
 import time
 import traceback
 
@@ -19,11 +21,29 @@ def read_arguments(description):
     return parser.parse_args()
 
 
-def run_cases(name, description, make_cases):
-    """make_cases(setting, random) gives (name, function of setting); all are run, failures are gathered, counts printed."""
+def no_tracing(setting):
+    """Why processes may not be traced here (a container's seccomp profile, kernel.yama.ptrace_scope), or None where they may."""
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        try:
+            done = subprocess.run([os.path.join(os.path.dirname(setting.program), "step_killer"), "--permitted", str(stranger.pid)],
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        finally:
+            stranger.kill()
+    if done.returncode not in (0, 2):
+        raise Failure(f"step_killer --permitted: status {done.returncode}: {done.stderr.strip()}")
+    return done.stderr.strip() if done.returncode == 2 else None
+
+
+def run_cases(name, description, make_cases, unable=None):
+    """make_cases(setting, random) gives (name, function of setting); all are run, failures are gathered, counts printed.
+    unable(setting): why none of them can be run here, or None. Then the test is skipped, status 77."""
     arguments = read_arguments(description)
     setting = Setting(name, arguments)
     print(f"{name}: seed {setting.seed}, {'long' if setting.long else 'short'}", flush=True)
+    reason = unable(setting) if unable is not None else None
+    if reason is not None:
+        print(f"skipped: {reason}")
+        sys.exit(77)
     begun = time.monotonic()
     cases = [case for case in make_cases(setting, random.Random(setting.seed)) if arguments.only in case[0]]
     failures = []

@@ -1,7 +1,8 @@
 /*
- * replay.c - a main() for any fuzzer without libFuzzer: `fuzz_NAME_replay [--mutations N] FILE_OR_DIRECTORY...` runs
- * each file, and N deterministic mutations of it (flips, truncations, overwrites), through LLVMFuzzerTestOneInput(). It
- * ends by itself; a finding is a crash.
+ * replay.c - a main() for any fuzzer without libFuzzer: `fuzz_NAME_replay [--mutations N] [--seconds N] FILE_OR_DIRECTORY...` runs
+ * each file, and N deterministic mutations of it (flips, truncations, overwrites), through LLVMFuzzerTestOneInput(); with --seconds
+ * it goes on with random mutations, round after round, until the time is up, and prints the seed first (WEIR_TEST_SEED). It
+ * ends by itself; a finding is a crash. Nothing guides it to new branches, as libFuzzer would.
  */
 #include <dirent.h>
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
@@ -42,6 +44,13 @@ static size_t mutate(unsigned char *bytes, size_t size_bytes, uint64_t *random)
     return size_bytes;
 }
 
+#define ROUND 200 /* mutations of each file */
+
+static struct {
+    uint64_t seed; /* 0: the mutations follow from the file alone */
+    unsigned long inputs;
+} run;
+
 static int run_file(const char *path, unsigned long mutations)
 {
     FILE *file = fopen(path, "rb");
@@ -58,14 +67,16 @@ static int run_file(const char *path, unsigned long mutations)
     size_t size_bytes = fread(bytes, 1, capacity, file);
     fclose(file);
     unsigned char *copy = bytes + capacity;
-    uint64_t random = size_bytes;
+    uint64_t random = size_bytes + run.seed;
     LLVMFuzzerTestOneInput(bytes, size_bytes);
     for (unsigned long i = 0; i < mutations; i++) {
         memcpy(copy, bytes, size_bytes);
         LLVMFuzzerTestOneInput(copy, mutate(copy, size_bytes, &random));
     }
     free(bytes);
-    printf("%s: %zu bytes, %lu mutations\n", path, size_bytes, mutations);
+    run.inputs += 1 + mutations;
+    if (run.seed == 0)
+        printf("%s: %zu bytes, %lu mutations\n", path, size_bytes, mutations);
     return 0;
 }
 
@@ -90,19 +101,55 @@ static int run_path(const char *path, unsigned long mutations)
     return failures;
 }
 
-int main(int argc, char **argv)
+static int run_paths(int argc, char **argv, unsigned long mutations, int *ret_paths)
 {
-    unsigned long mutations = 0;
     int failures = 0;
-    int paths = 0;
+    *ret_paths = 0;
     for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--mutations") == 0 && i + 1 < argc)
-            mutations = strtoul(argv[++i], NULL, 10);
+        if (strncmp(argv[i], "--", 2) == 0)
+            i++;
         else {
             failures += run_path(argv[i], mutations);
-            paths++;
+            ++*ret_paths;
         }
+    return failures;
+}
+
+static unsigned long option(int argc, char **argv, const char *name)
+{
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return strtoul(argv[i + 1], NULL, 10);
+    return 0;
+}
+
+/* Rounds until the time is up: the clock is for how much is done, nothing is asserted of it. */
+static int run_for(int argc, char **argv, unsigned long seconds)
+{
+    struct timespec begun, now;
+    int failures = 0, paths;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    const char *given = getenv("WEIR_TEST_SEED");
+    run.seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)begun.tv_nsec + 1;
+    printf("seed: WEIR_TEST_SEED=%llu\n", (unsigned long long)run.seed);
+    fflush(stdout);
+    do {
+        failures += run_paths(argc, argv, ROUND, &paths);
+        run.seed += UINT64_C(1) << 32; /* each round's own */
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (failures == 0 && now.tv_sec - begun.tv_sec < (time_t)seconds);
+    return failures;
+}
+
+int main(int argc, char **argv)
+{
+    int paths;
+    int failures = run_paths(argc, argv, option(argc, argv, "--mutations"), &paths);
     if (paths == 0)
-        fprintf(stderr, "usage: %s [--mutations N] FILE_OR_DIRECTORY...\n", argv[0]);
+        fprintf(stderr, "usage: %s [--mutations N] [--seconds N] FILE_OR_DIRECTORY...\n", argv[0]);
+    unsigned long seconds = option(argc, argv, "--seconds");
+    if (paths > 0 && failures == 0 && seconds > 0)
+        failures = run_for(argc, argv, seconds);
+    printf("inputs: %lu\n", run.inputs);
     return failures > 0 || paths == 0;
 }

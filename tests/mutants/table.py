@@ -667,5 +667,98 @@ TAKEOVER = [
         survives="every sleep is bounded by half a second, so it costs time and no record; no test asserts a time"),
 ]
 
+# What only one of the longer tests can tell: a kill at a system call, a disk that is slow, signals, a second kill.
+CATALOGUE = [
+    bug("sink.renamed_twice", "connectors/file/file_sink.c",
+        "    if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0)\n        return 0;\n",
+        "    char between[STAGING_NAME_BYTES + 8];\n    snprintf(between, sizeof between, \".%s.done\", to);\n"
+        "    if (renameat2(directory_fd, from, directory_fd, between, RENAME_NOREPLACE) == 0 &&\n"
+        "        renameat2(directory_fd, between, directory_fd, to, RENAME_NOREPLACE) == 0)\n        return 0;\n",
+        "a kill between the two leaves a committed part under no name that anybody looks for (F2)",
+        "crash.F2_system_calls:sink/0 commit"),
+    bug("barrier.waits_for_the_snapshot", "engine/snapshot_child.c",
+        "    atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);\n",
+        "    atomic_store(&task->shared->snapshot.child_pid, (int32_t)pid);\n"
+        "    while (atomic_load(&task->shared->snapshot.word) == SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING) && kill((pid_t)pid, 0) == 0)\n"
+        "        continue;\n",
+        "a slow disk stops the stream (F18)", "crash.F18_slow_disk:all input flows []"),
+    bug("checkpoint.slow_children_left_alone", "engine/coordinator_checkpoint.c",
+        "        kill_given_up_snapshots(c);\n", "",
+        "one slow sync, and no checkpoint is begun until it ends (F18)", "crash.F18_slow_disk:given up []"),
+    bug("doorbell.interrupted_sleep_is_a_failure", "shm/doorbell.c",
+        "        if (errno == ETIMEDOUT || errno == EINTR)\n            break;\n",
+        "        if (errno != EAGAIN && errno != ETIMEDOUT)\n            _exit(1);\n        if (errno == ETIMEDOUT)\n            break;\n",
+        "a signal kills a task that sleeps (F32)", "crash.F32_signals:storm --takeover=on None"),
+    bug_of_edits("launcher.one_death_a_signal", [
+        ("engine/launcher.c", "        if (info.ssi_signo != SIGCHLD) {\n            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);\n            job_wake",
+         "        if (info.ssi_signo == SIGCHLD) {\n            int status;\n            pid_t pid = waitpid((pid_t)info.ssi_pid, &status, WNOHANG);\n"
+         "            if (pid > 0)\n                child_gone(launcher, pid, status);\n        } else {\n"
+         "            atomic_fetch_add(&launcher->job->shared->stop_signals, 1);\n            job_wake"),
+        ("engine/launcher.c", "        wait_for_events(launcher);\n        reap(launcher);\n", "        wait_for_events(launcher);\n")],
+        "of children that die at once some are never noticed: signals do not queue (F32)", "crash.F32_signals:children in one loop"),
+    bug("startup.patience_cut_short", "engine/setup.c",
+        "        ending = ending || holder_is_ending(job);\n", "        ending = holder_is_ending(job);\n",
+        "a start beside what a dead launcher left, for a second more, is refused (F4)", "crash.F4_orphans:h3, slow"),
+    bug("snapshot.child_lets_the_lock_go", "engine/snapshot_child.c",
+        "    job_enter_process(task->job, name);\n",
+        "    job_enter_process(task->job, name);\n    struct flock;\n    extern int flock(int, int);\n    flock(task->job->lock_fd, 8);\n",
+        "another instance begins beside a process of the dead one (F4)", "crash.F4_orphans:h3, SIGKILL"),
+    bug("coordinator.hung_task_not_killed", "engine/coordinator_recovery.c",
+        "    kill(pid, SIGKILL);\n    seen->at_ns = c->now_ns;\n", "    seen->at_ns = c->now_ns;\n",
+        "a frozen task stops the job for ever (F10)", "crash.F10_freezer:version 2, track", "crash.stopped:task track"),
+    bug("barrier.failed_fork_not_told", "engine/barrier.c",
+        "err.text);\n    snapshot_failed(task, checkpoint_id, &err);\n", "err.text);\n",
+        "a fork that failed, and no checkpoint is begun until the timeout (F11)", "crash.F11_fork_fails:snapshots, ENOMEM"),
+    bug("manifest.sync_tried_again", "snapshot/manifest_file.c",
+        "    int synced = io->fsync(io->self, fd); /* once: see snapshot_write() */\n",
+        "    int synced = io->fsync(io->self, fd);\n    for (int i = 0; i < 3 && synced < 0; i++)\n        synced = io->fsync(io->self, fd);\n",
+        "a disk that was full has a manifest without bytes, and the checkpoint counts (F13)", "crash.F13_full_at_sync:manifests"),
+    bug("sink.sync_tried_again", "connectors/io/staging.c",
+        "    int result = fdatasync(fd);\n    int saved = errno;\n",
+        "    int result = fdatasync(fd);\n    for (int i = 0; i < 3 && result != 0; i++)\n        result = fdatasync(fd);\n    int saved = errno;\n",
+        "output that is told to be committed is lost (F13)", "crash.F13_full_at_sync:output"),
+    bug("io.probe_in_the_launcher", "engine/setup.c",
+        "    pid_t pid = fork();\n    if (pid == 0) {\n        prctl(PR_SET_DUMPABLE", "    pid_t pid = -1;\n    if (pid == 0) {\n        prctl(PR_SET_DUMPABLE",
+        "where a seccomp filter kills, the job dies at once and without a word (F17)", "crash.F17_no_io_uring:auto, kill"),
+    bug("io.uring_refused_and_begun", "engine/setup.c",
+        "    if (job->io_mode == IO_URING)\n        return error_set(err", "    if (job->io_mode == IO_URING && why.code == WEIR_OK)\n        return error_set(err",
+        "what the user asked for is not done, and not said (F17)", "crash.F17_no_io_uring:uring, EPERM"),
+    bug("undo.emptied_before_it_is_undone", "state/undo.c",
+        "    for (uint64_t end = used_bytes; end > 0;) {\n        uint64_t offset, entry_bytes;\n        CHECK(entry_before(log, end, size_bytes, &end",
+        "    atomic_store_explicit(&log->used_bytes, 0, memory_order_relaxed);\n"
+        "    for (uint64_t end = used_bytes; end > 0;) {\n        uint64_t offset, entry_bytes;\n        CHECK(entry_before(log, end, size_bytes, &end",
+        "a second kill, in the middle of the undo, leaves half a batch (F8, pairs)", "crash.pairs:t4:200@track,u2:1@track"),
+]
+
+HUGE = [
+    bug("huge.not_aligned", "shm/region.c",
+        "    unsigned char *place = aligned ? reserve_aligned(size_bytes) : NULL;\n",
+        "    unsigned char *place = NULL;\n    aligned = false;\n    (void)reserve_aligned;\n",
+        "no huge page is ever had", "test_region:region/a_huge_page_*"),
+    bug("huge.collapse_not_looked_at", "shm/region.c",
+        "        if (madvise(address, REGION_HUGE_BYTES, MADV_COLLAPSE) == 0)\n            return true;\n",
+        "        (void)madvise(address, REGION_HUGE_BYTES, MADV_COLLAPSE);\n        return true;\n",
+        "memory that is not there counts as given", "test_region:region/*huge*"),
+    bug("huge.first_page_not_touched", "shm/region.c",
+        "    if (madvise(address, SHM_PAGE_BYTES, MADV_POPULATE_WRITE) != 0)\n        return false;\n", "",
+        "no huge page is made where nothing was", "test_region:region/*huge*", "test_chunk:chunk/*huge*"),
+    bug("huge.no_small_pages_instead", "state/backing.c",
+        "        if (!may_be_huge(region, block) || !make_huge(region, block))\n",
+        "        if (!may_be_huge(region, block) || (!make_huge(region, block) && region->huge_failures == 0))\n",
+        "state without memory behind it: SIGBUS where there is none left", "test_chunk:chunk/*huge*"),
+    bug("huge.never", "state/backing.c",
+        "    if (region_make_huge(region->pool + block)) {\n", "    if (region->pool == NULL && region_make_huge(region->pool + block)) {\n",
+        "whoever takes over faults on each small page", "test_chunk:chunk/*huge*"),
+    bug("huge.never_tried_again", "state/backing.c",
+        "        region->huge_skip--;\n        return false;\n", "        return false;\n",
+        "one refusal, and there is no huge page any more", "test_chunk:chunk/*huge*"),
+    bug("huge.first_block_too", "state/backing.c",
+        "    return block > 0 && block + REGION_HUGE_BYTES", "    return block + REGION_HUGE_BYTES",
+        "every task takes 2 MiB", "test_chunk:chunk/*huge*"),
+    bug("huge.half_a_block", "state/backing.c",
+        "    if (end > BLOCK_CHUNKS) /* whole blocks */\n        end = align_up(end, BLOCK_CHUNKS);\n", "",
+        "a huge page is half used", "test_chunk:chunk/*huge*"),
+]
+
 MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
-           *SOURCES, *TAKEOVER]
+           *SOURCES, *TAKEOVER, *HUGE, *CATALOGUE]

@@ -1,5 +1,7 @@
 #include "state/chunk.h"
 
+#include "shm/region.h"
+
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -11,24 +13,28 @@
 
 #define LIMIT (CHUNK_LIMIT_BYTES_MIN * 8)
 
-static struct chunk_region make_region(void)
+static struct chunk_region make_region_of(uint64_t limit_bytes)
 {
     struct chunk_region region;
     struct weir_error err = {0};
-    cr_assert_eq(chunk_region_create(&region, "test", LIMIT, 10000, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(chunk_region_create(&region, "test", limit_bytes, 10000, &err), WEIR_OK, "%s", err.text);
     return region;
 }
 
-/* `count` chunks; chunk i filled with byte i + 1. */
-static void fill(struct chunk_region *region, uint32_t count)
+static struct chunk_region make_region(void) { return make_region_of(LIMIT); }
+
+/* Chunks up to `end`; chunk i filled with byte i + 1. */
+static void fill_from(struct chunk_region *region, uint32_t first, uint32_t end)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = first; i < end; i++) {
         cr_assert_eq(chunk_reserve(region, 1, NULL), WEIR_OK);
         uint32_t logical = chunk_alloc(region);
         cr_assert_eq(logical, i);
         memset(state_touch(region, state_pos(logical, 0), CHUNK_BYTES), (int)(i + 1), CHUNK_BYTES);
     }
 }
+
+static void fill(struct chunk_region *region, uint32_t count) { fill_from(region, 0, count); }
 
 static void set_byte(struct chunk_region *region, uint32_t logical, unsigned char value)
 {
@@ -390,23 +396,73 @@ static long page_faults(void)
     return usage.ru_minflt;
 }
 
+/* The page faults of a new mapping that writes to each 4 KiB of the pool from one byte to another: one of each small page, and of each
+ * huge one. */
+static long faults_between(const struct chunk_region *region, uint64_t first_bytes, uint64_t end_bytes)
+{
+    struct chunk_region other;
+    cr_assert_eq(chunk_region_map(&other, dup(region->fd), NULL), WEIR_OK);
+    long before = page_faults();
+    for (uint64_t at = first_bytes; at < end_bytes; at += 4096)
+        other.pool[at] ^= 1;
+    long faults = page_faults() - before;
+    chunk_region_destroy(&other);
+    return faults;
+}
+
 /* More than a huge page of state, with huge pages and, in a process that may have none, without. */
-static void use_five_mib(void)
+static void use_five_mib(bool huge)
 {
     struct chunk_region region = make_region();
+    struct stat info;
     fill(&region, (5 << 20) / CHUNK_BYTES);
-    for (uint32_t i = 1; i < region.header->physical_backed; i++)
-        region.pool[(size_t)i * CHUNK_BYTES] ^= 1; /* there is memory for all that is said to have some */
-    cr_assert_geq(region.header->physical_backed, (5 << 20) / CHUNK_BYTES);
+    uint64_t backed_bytes = (uint64_t)region.header->physical_backed * CHUNK_BYTES;
+    cr_assert_eq(fstat(region.fd, &info), 0);
+    cr_assert_geq((uint64_t)info.st_blocks * 512, backed_bytes, "there is no memory for all that is said to have some");
+    cr_assert_geq(backed_bytes, 5 << 20);
+    cr_assert_eq(backed_bytes % (2 << 20), 0, "whole huge pages");
+    long faults = faults_between(&region, 2 << 20, 6 << 20);
+    cr_assert(huge ? faults < 100 : faults > 900, "%ld faults", faults);
     chunk_region_destroy(&region);
 }
 
-Test(chunk, grows_with_huge_pages) { use_five_mib(); }
+Test(chunk, grows_with_huge_pages)
+{
+    if (!region_huge_pages_work())
+        cr_skip_test("there are no huge pages here");
+    use_five_mib(true);
+}
 
 Test(chunk, grows_without_huge_pages)
 {
     cr_assert_eq(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
-    use_five_mib();
+    use_five_mib(false);
+}
+
+/* The first 2 MiB are small pages: little state takes little memory. */
+Test(chunk, a_little_state_takes_no_huge_page)
+{
+    struct chunk_region region = make_region();
+    struct stat info;
+    fill(&region, 10);
+    cr_assert_eq(fstat(region.fd, &info), 0);
+    cr_assert_lt((uint64_t)info.st_blocks * 512, 1 << 20);
+    chunk_region_destroy(&region);
+}
+
+Test(chunk, where_there_were_no_huge_pages_they_are_tried_again)
+{
+    if (!region_huge_pages_work())
+        cr_skip_test("there are no huge pages here");
+    const uint32_t per_block = (2 << 20) / CHUNK_BYTES;
+    struct chunk_region region = make_region_of(UINT64_C(64) << 20);
+    cr_assert_eq(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    fill(&region, 6 * per_block);
+    cr_assert_eq(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+    fill_from(&region, 6 * per_block, 20 * per_block);
+    cr_assert_gt(faults_between(&region, 2 << 20, 10 << 20), 1900, "these were small");
+    cr_assert_lt(faults_between(&region, 34 << 20, 40 << 20), 100, "these are huge");
+    chunk_region_destroy(&region);
 }
 
 /* A mapping of its own has page tables of its own, as those of a process that was forked. */
