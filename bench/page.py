@@ -69,7 +69,7 @@ def bars_part(figures):
             reason = verdict.reason or ("not known yet" if verdict.state == MISSED else "")
             rows.append((what if number == 0 else "", bar if number == 0 else "", verdict.label, verdict.text, state, reason))
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: item[0], reverse=True))
-    return ["## The bars", "", f"{total}. The best variant of each peer counts.", "",
+    return ["## The bars", "", f"{total}. The best variant counts, of Weir and of each peer.", "",
             *table(("what", "bar", "check", "figure", "", "why not, as far as known"), rows), ""]
 
 

@@ -71,6 +71,14 @@ class Bars(unittest.TestCase):
         self.assertEqual(self.state("W2", "10 M keys, flink"), bars.MISSED)  # 7 / 0.5 is below 15
         self.assertEqual(self.state("W2", "1 M keys, timely with bytes exchanged"), bars.MISSED)
 
+    def test_weirs_best_variant_counts_too_and_is_named(self):
+        figures = bars.Figures([{"runner": runner, "name": name, "status": "measured", "figures": [{"name": name, "value": value, "unit": "M records/CPU-s"}]}
+                                for runner, name, value in (("weir", "w2.1k.weir.cpu", 10), ("weir", "w2.1k.chained.weir.cpu", 12), ("flink", "w2.1k.flink.p1.cpu", 3))])
+        verdict = next(check for _, _, checks in bars.ROWS for check in checks if check.label == "1,000 keys, flink").judge(figures)
+        self.assertEqual(verdict.state, bars.REACHED)  # 12 / 3; 10 / 3 is below 4
+        self.assertIn("w2.1k.chained.weir.cpu", verdict.text)
+        self.assertIn("w2.1k.flink.p1.cpu", verdict.text)
+
     def test_units_of_time_are_compared_by_what_they_are(self):
         self.assertEqual(self.state("latency at a fixed rate", "100,000/s, below flink"), bars.REACHED)  # us against ms
         self.assertEqual(self.state("latency at a fixed rate", "100,000/s, p99 to the machine's gaps"), bars.REACHED)
