@@ -269,17 +269,25 @@ static int send_one_by_one(struct weir_ctx *ctx, struct target *target, unsigned
     return code;
 }
 
+/* What the chained operator is told of a batch's records but for where they are. The same for most batches. */
+static void describe_records(const struct target *target, uint32_t size_bytes)
+{
+    if (target->records[0].size_bytes != size_bytes)
+        for (size_t i = 0; i < WEIR_BATCH_RECORDS_MAX; i++)
+            target->records[i] = (struct weir_record){.size_bytes = size_bytes, .input = target->input};
+}
+
 /* Hands a batch on within the task: all at once, so that an operator that takes batches gets some. */
 static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes,
                               size_t count)
 {
-    struct weir_record records[WEIR_BATCH_RECORDS_MAX];
     int code = WEIR_OK;
+    describe_records(target, (uint32_t)size_bytes);
     while (code >= 0 && count > 0) {
         size_t taken = u64_min(count, WEIR_BATCH_RECORDS_MAX);
         for (size_t i = 0; i < taken; i++, data += size_bytes)
-            records[i] = (struct weir_record){.data = data, .size_bytes = (uint32_t)size_bytes, .input = target->input};
-        code = ctx_process(target->chained, records, taken);
+            target->records[i].data = data;
+        code = ctx_process(target->chained, target->records, taken);
         count -= taken;
     }
     if (code < 0)
@@ -515,6 +523,11 @@ static int make_target(struct task *task, const struct graph_edge *edge, struct 
         target->input = edge->to_input;
         target->chained = operator_of_node(task, edge->to_node);
         CHECK(target->chained != NULL);
+        target->records = calloc(WEIR_BATCH_RECORDS_MAX, sizeof *target->records);
+        if (target->records == NULL)
+            return WEIR_ENOMEM;
+        for (size_t i = 0; i < WEIR_BATCH_RECORDS_MAX; i++)
+            target->records[i].input = target->input;
         return WEIR_OK;
     }
     target->kind = TARGET_RINGS;
@@ -556,6 +569,7 @@ void task_free_outputs(struct task *task)
         for (unsigned port = 0; port < WEIR_OUTPUTS_MAX; port++) {
             struct output *output = &task->ops[i].outputs[port];
             for (unsigned j = 0; j < output->target_count; j++) {
+                free(output->targets[j].records);
                 free(output->targets[j].rings);
                 free(output->targets[j].ring_of_key_group);
             }

@@ -137,7 +137,7 @@ void task_describe_channels(struct task *task)
 
 static int allocate_gulp(struct task *task, struct weir_error *err)
 {
-    task->gulp_max = GULP_RECORDS_MAX;
+    task->gulp_max = task->poll_max = GULP_RECORDS_MAX;
     task->records = calloc(GULP_RECORDS_MAX, sizeof *task->records);
     task->record_pos = calloc(GULP_RECORDS_MAX, sizeof *task->record_pos);
     if (task->records == NULL || task->record_pos == NULL)
@@ -402,6 +402,26 @@ static void count_for_trigger(struct task *task)
         job_wake(task->job->coordinator_fd);
 }
 
+/* Sum of the positions of what was written to all output rings. */
+static uint64_t bytes_written(const struct task *task)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < task->out_count; i++)
+        bytes += task->outs[i].ring.head;
+    return bytes;
+}
+
+/* A source is asked for more at once where a poll took little time, and little of the room that a ring has when a batch goes on. */
+static void adapt_poll(struct task *task, int64_t spent_ns, uint64_t spent_bytes)
+{
+    int64_t limit_ns = task->job->options->batch_time_ns;
+    uint64_t ring_bytes = task->job->options->ring_bytes;
+    if (spent_ns > limit_ns / 8 || spent_bytes > ring_bytes / 16)
+        task->poll_max = GULP_RECORDS_MAX;
+    else if (spent_ns < limit_ns / 32 && spent_bytes < ring_bytes / 32 && task->poll_max < POLL_RECORDS_MAX)
+        task->poll_max *= 2;
+}
+
 static int source_work(struct task *task)
 {
     if (task->ended && !task->end_forwarded) {
@@ -411,12 +431,17 @@ static int source_work(struct task *task)
     if (task->ended || task->stopping)
         return WEIR_IDLE;
     int code = WEIR_OK;
-    task->work_begun_ns = clock_monotonic_ns();
+    int64_t now_ns = task->work_begun_ns = clock_monotonic_ns();
     do { /* several polls make a batch */
+        int64_t begun_ns = now_ns;
         uint64_t left = task->job->options->batch_records - task->batch_records;
-        uint64_t before = task->batch_records;
-        code = source_turn(task, (uint32_t)u64_min(left, GULP_RECORDS_MAX));
-        if (task->batch_records == before || clock_monotonic_ns() - task->work_begun_ns >= task->job->options->batch_time_ns)
+        uint64_t before = task->batch_records, bytes_before = bytes_written(task);
+        code = source_turn(task, (uint32_t)u64_min(left, task->poll_max));
+        if (task->batch_records == before)
+            break;
+        now_ns = clock_monotonic_ns();
+        adapt_poll(task, now_ns - begun_ns, bytes_written(task) - bytes_before);
+        if (now_ns - task->work_begun_ns >= task->job->options->batch_time_ns)
             break;
     } while (code == WEIR_OK && task->batch_records < task->job->options->batch_records && !task->output_tight &&
              overflow_is_empty(&task->overflow) && !undo_is_long(task->region.undo));

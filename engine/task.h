@@ -11,6 +11,7 @@
 #include "shm/ring.h"
 #include "state/op_state.h"
 
+#define POLL_RECORDS_MAX 512
 #define GULP_RECORDS_MAX WEIR_BATCH_RECORDS_MAX /* frames decoded, prefetched and processed together */
 
 struct task;
@@ -24,6 +25,7 @@ struct target {
     uint8_t channel;              /* TARGET_RINGS: of the frames */
     uint16_t input;               /* TARGET_CHAINED */
     struct weir_ctx *chained;     /* TARGET_CHAINED */
+    struct weir_record *records;  /* TARGET_CHAINED: WEIR_BATCH_RECORDS_MAX, all of the same size, for batches */
     const struct key_spec *key;   /* PARTITION_HASH */
     uint16_t *rings;              /* indices into task.outs, by subtask of the receiver; one for forward */
     unsigned ring_count;
@@ -132,6 +134,7 @@ struct task {
     struct weir_record *records; /* GULP_RECORDS_MAX */
     uint64_t *record_pos;        /* positions of their frames, for in_progress */
     uint64_t gulp_max;      /* 1 .. GULP_RECORDS_MAX, fewer where records take long */
+    uint64_t poll_max;      /* GULP_RECORDS_MAX .. POLL_RECORDS_MAX: what a source is asked for */
     int64_t gulp_begun_ns;
 
     uint64_t batch;
