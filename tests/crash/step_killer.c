@@ -7,7 +7,7 @@
  *     step_killer --path LAUNCHER TASK OFFSET COUNT              behind every instruction of one pass through the function: one
  *                                                                is stepped through and noted, then one process after the
  *                                                                other is killed at the next place of it (breakpoints: far
- *                                                                quicker than steps). Not for functions that fork
+ *                                                                quicker than steps)
  *     step_killer --permitted PID                                whether a process that is no child of this one may be traced: status 0 or 2
  *
  * LAUNCHER is the job's first process, TASK the name of one of its processes ("track/0"), OFFSET the place of the function in the program's
@@ -136,6 +136,24 @@ static uint64_t base_of(pid_t pid)
     return base;
 }
 
+/* Of the process that is traced: what a child that it forks has as well, and must not have. */
+static struct {
+    uint64_t address; /* 0: none */
+    long word;
+} breakpoints[2];
+
+/* With --path: a child of the traced process, a snapshot child, is stopped at its first instruction. It goes on as it should be. */
+static void let_child_go(pid_t parent)
+{
+    unsigned long child = 0;
+    if (ptrace(PTRACE_GETEVENTMSG, parent, NULL, &child) != 0 || waitpid((pid_t)child, NULL, __WALL) < 0)
+        return;
+    for (unsigned i = 0; i < 2; i++)
+        if (breakpoints[i].address != 0)
+            ptrace(PTRACE_POKETEXT, (pid_t)child, breakpoints[i].address, breakpoints[i].word);
+    ptrace(PTRACE_DETACH, (pid_t)child, NULL, NULL);
+}
+
 /* Waits for the next stop of a traced process: its signal, or -1 where it is gone. */
 static int next_stop(pid_t pid)
 {
@@ -143,6 +161,9 @@ static int next_stop(pid_t pid)
     while (waitpid(pid, &status, __WALL) < 0)
         if (errno != EINTR)
             return -1;
+    int event = status >> 16;
+    if (WIFSTOPPED(status) && (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK))
+        let_child_go(pid);
     return WIFSTOPPED(status) ? WSTOPSIG(status) : -1;
 }
 
@@ -159,9 +180,14 @@ static bool put_breakpoint(pid_t pid, uint64_t address, long *ret_word)
 /* Lets a stopped process run until it comes to `first` or, where that is not 0, to `second`; it is stopped there, without breakpoints. */
 static enum place run_to_either(pid_t pid, uint64_t first, uint64_t second)
 {
-    long words[2];
+    long words[2] = {0};
+    breakpoints[0].address = breakpoints[1].address = 0;
     if (!put_breakpoint(pid, first, &words[0]) || (second != 0 && !put_breakpoint(pid, second, &words[1])))
         return GONE;
+    breakpoints[0].address = first;
+    breakpoints[0].word = words[0];
+    breakpoints[1].address = second;
+    breakpoints[1].word = words[1];
     int pass = 0;
     for (;;) {
         if (ptrace(PTRACE_CONT, pid, NULL, pass) != 0)
@@ -174,6 +200,7 @@ static enum place run_to_either(pid_t pid, uint64_t first, uint64_t second)
             regs.rip--;
             bool whole = (second == 0 || ptrace(PTRACE_POKETEXT, pid, second, words[1]) == 0) &&
                          ptrace(PTRACE_POKETEXT, pid, first, words[0]) == 0 && ptrace(PTRACE_SETREGS, pid, NULL, &regs) == 0;
+            breakpoints[0].address = breakpoints[1].address = 0;
             return !whole ? GONE : regs.rip == first ? FIRST : SECOND;
         }
         pass = stop == SIGTRAP ? 0 : stop;
@@ -347,6 +374,7 @@ static pid_t catch_at_function(const struct killer *k, pid_t *last)
             continue;
         }
         *last = pid;
+        ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK);
         uint64_t base = base_of(pid);
         if (base != 0 && run_to(pid, base + k->offset) && run_through(k, pid))
             return pid;
