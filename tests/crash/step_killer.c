@@ -473,7 +473,7 @@ static double likeness(const struct path *path, const struct path *all)
     return (double)found / (double)(PASSES * path->count);
 }
 
-/* Of a few, which are killed at their end: of the longer half, not those with nothing to do, the one that is most like the others. */
+/* Of a few, which are killed at their end: of those that are not far shorter, with nothing to do, the one that is most like the others. */
 static const struct path *choose_path(const struct killer *k, pid_t *last, uint64_t *kills)
 {
     static struct path paths[PASSES];
@@ -489,9 +489,9 @@ static const struct path *choose_path(const struct killer *k, pid_t *last, uint6
         qsort(paths[i].sorted, paths[i].count, sizeof paths[i].sorted[0], by_address);
     }
     qsort(paths, PASSES, sizeof paths[0], by_length);
-    const struct path *best = &paths[PASSES / 2];
-    for (unsigned i = PASSES / 2; i < PASSES; i++)
-        if (paths[i].count > 0 && likeness(&paths[i], paths) > likeness(best, paths))
+    const struct path *best = &paths[PASSES - 1];
+    for (unsigned i = 0; i < PASSES; i++)
+        if (paths[i].count * 4 >= paths[PASSES - 1].count && likeness(&paths[i], paths) > likeness(best, paths))
             best = &paths[i];
     return best;
 }
