@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define STATE_MAGIC UINT64_C(0x6574617473726577) /* "wersstate" cut to eight */
-#define STATE_VERSION 2
+#define STATE_VERSION 3
 #define OP_MAGIC UINT32_C(0x6f726577)
 
 /* The region's root chunk: made, or verified. */

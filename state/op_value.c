@@ -83,12 +83,31 @@ void *op_state_value(struct op_state *op, unsigned state, struct weir_error *err
 
 /* ------------------------------------------------------------------------------------------------ many keys ----- */
 
+/* Hashes that may have been seen: one bit each. */
+#define SEEN_BITS 2048u
+struct seen {
+    uint64_t words[SEEN_BITS / 64];
+};
+
+/* Whether a hash may be among those asked for before; false is certain. */
+static bool seen_before(struct seen *seen, uint64_t hash)
+{
+    uint64_t *word = &seen->words[hash % SEEN_BITS / 64];
+    uint64_t bit = UINT64_C(1) << hash % 64;
+    bool before = (*word & bit) != 0;
+    *word |= bit;
+    return before;
+}
+
 /* A key may come twice: the first makes its row. */
 static int make_missing_rows(struct op_state *op, const struct weir_bytes *keys, const uint64_t *hashes, size_t count,
                              uint64_t *pos, struct weir_error *err)
 {
+    struct seen missing = {0};
     for (size_t i = 0; i < count; i++) {
-        if (pos[i] != 0 || table_find(&op->keys, hashes[i], keys[i].data, &pos[i]))
+        if (pos[i] != 0)
+            continue;
+        if (seen_before(&missing, hashes[i]) && table_find(&op->keys, hashes[i], keys[i].data, &pos[i]))
             continue;
         int code = op_row_insert(op, hashes[i], keys[i].data, &pos[i], err);
         if (code != WEIR_OK)

@@ -21,9 +21,9 @@ static void set_shape(struct table *table, uint32_t key_bytes, uint32_t row_byte
         slots--;
     table->slot_count = slots;
     table->rows_offset = (uint32_t)align_up(BUCKET_TAGS_OFFSET + slots + BUCKET_GROUP, LINE_BYTES);
-    bool one_group = slots <= BUCKET_GROUP; /* few rows: one look at the tags sees all, so any slot will do */
-    table->home_count = one_group ? 1 : slots - slots / 16;
-    table->count_max = one_group ? slots : slots - slots / 8;
+    bool one_group = slots < BUCKET_GROUP; /* few rows: one look at the tags sees all and an empty one, so any slot will do */
+    table->home_count = one_group ? 1 : slots;
+    table->count_max = one_group ? slots : slots - (uint32_t)u64_max(1, slots / 16);
 }
 
 static int verify_root(const struct table_root *root, uint32_t key_bytes, uint32_t row_bytes, struct key_range range,
@@ -109,10 +109,10 @@ __attribute__((always_inline)) static inline bool find_in_bucket(const struct ta
 {
     unsigned char tag = bucket_tag(wanted->hash);
     const struct bucket *bucket = bucket_read(table, chunk);
-    for (uint32_t slot = bucket_home(table, wanted->hash);; slot += BUCKET_GROUP) {
+    for (uint32_t slot = bucket_home(table, wanted->hash);; slot = bucket_slot(table, slot + BUCKET_GROUP)) {
         struct bucket_matches matches = bucket_match(bucket_tags(bucket) + slot, tag);
         for (; matches.same != 0; matches.same &= matches.same - 1) {
-            uint32_t offset = bucket_row_offset(table, slot + (uint32_t)__builtin_ctz(matches.same));
+            uint32_t offset = bucket_row_offset(table, bucket_slot(table, slot + (uint32_t)__builtin_ctz(matches.same)));
             if (row_fits(wanted, (const unsigned char *)bucket + offset)) {
                 *ret_pos = state_pos(chunk, offset);
                 return true;
@@ -188,10 +188,15 @@ __attribute__((always_inline)) static inline void look_ahead(const struct table 
         load_buckets(table, ret->chunks, count);
     for (size_t i = 0; i < count; i++) {
         const unsigned char *bucket = ret->buckets[i];
-        uint32_t home = bucket_home(table, hashes[i]);
-        struct bucket_matches matches = bucket_match(bucket + BUCKET_TAGS_OFFSET + home, bucket_tag(hashes[i]));
+        unsigned char tag = bucket_tag(hashes[i]);
+        uint32_t slot = bucket_home(table, hashes[i]);
+        struct bucket_matches matches = bucket_match(bucket + BUCKET_TAGS_OFFSET + slot, tag);
+        while (__builtin_expect((matches.same | matches.empty) == 0, 0)) {
+            slot = bucket_slot(table, slot + BUCKET_GROUP);
+            matches = bucket_match(bucket + BUCKET_TAGS_OFFSET + slot, tag);
+        }
         uint32_t candidates = matches.same != 0 ? matches.same : matches.empty;
-        ret->slots[i] = home + (candidates != 0 ? (uint32_t)__builtin_ctz(candidates) : 0);
+        ret->slots[i] = bucket_slot(table, slot + (uint32_t)__builtin_ctz(candidates));
         if (!far)
             continue;
         if (matches.same == 0)
@@ -215,10 +220,11 @@ __attribute__((always_inline)) static inline size_t find_group(const struct tabl
         uint32_t offset = bucket_row_offset(table, ahead->slots[i]);
         ret_pos[i] = state_pos(ahead->chunks[i], offset);
         /* The tag first: the bytes of a row that is not there may look like a key. */
-        bool has_tag = bucket[BUCKET_TAGS_OFFSET + ahead->slots[i]] == bucket_tag(hashes[i]);
-        if (__builtin_expect(has_tag && row_fits(&wanted, bucket + offset), 1))
+        unsigned char tag = bucket[BUCKET_TAGS_OFFSET + ahead->slots[i]];
+        if (__builtin_expect(tag == bucket_tag(hashes[i]) && row_fits(&wanted, bucket + offset), 1))
             continue;
-        if (!find(table, &wanted, &ret_pos[i])) {
+        bool nowhere = tag == 0 && ((const struct bucket *)(const void *)bucket)->next == 0;
+        if (nowhere || !find(table, &wanted, &ret_pos[i])) {
             ret_pos[i] = 0;
             missing++;
         }
@@ -302,12 +308,15 @@ int table_insert(struct table *table, uint64_t hash, const void *key, uint64_t *
     if (code != WEIR_OK)
         return code;
     unsigned char *row = bucket_row_touch(table, chunk, slot);
-    memset(row, 0, table->row_bytes);
-    if (table->key_bytes != 0)
+    for (uint32_t i = 0; i < table->row_bytes; i += 8)
+        memset(row + i, 0, 8);
+    if (table->key_bytes == sizeof(uint64_t)) /* the most frequent size, without a call */
+        memcpy(row, key, sizeof(uint64_t));
+    else if (table->key_bytes != 0)
         memcpy(row, key, table->key_bytes);
     else
         memcpy(row, &hash, sizeof hash);
-    table_root_touch(table)->row_count++;
+    table_add_rows(table, 1);
     *ret_pos = state_pos(chunk, bucket_row_offset(table, slot));
     return WEIR_OK;
 }
@@ -318,7 +327,7 @@ void table_remove(struct table *table, uint64_t hash, uint64_t pos)
 {
     uint32_t slot = (state_pos_offset(pos) - table->rows_offset) / table->row_bytes;
     bucket_remove(table, hash, state_pos_chunk(pos), slot);
-    table_root_touch(table)->row_count--;
+    table_add_rows(table, -1);
     table->changes++;
 }
 
@@ -346,8 +355,7 @@ static bool cursor_advance(const struct table *table, struct table_cursor *curso
         if (cursor->next >= cursor->end)
             return false;
         next = directory_find_position(table, (uint32_t)cursor->next);
-        uint64_t width = UINT64_C(1) << (32 - bucket_read(table, next)->depth);
-        cursor->next = (cursor->next & ~(width - 1)) + width;
+        cursor->next = directory_run_end(table, (uint32_t)cursor->next);
     }
     cursor->bucket = next;
     return true;

@@ -1,20 +1,22 @@
 /*
- * table.h - a hash table of fixed-size rows in chunks, by extendible hashing (Fagin, Nievergelt, Pippenger, Strong,
- * TODS 1979).
+ * table.h - a hash table of fixed-size rows in chunks: extendible hashing (Fagin, Nievergelt, Pippenger, Strong, TODS 1979) whose
+ * buckets share and grow as the leaves of a B*-tree do (Bayer, McCreight, Acta Informatica 1972; Knuth, volume 3, 6.2.4).
  *
- * A bucket is a chunk: header, one-byte tags, rows at or near the slot where they belong. A bucket that gets
- * too full splits in two by one more bit of the hash; nothing else moves, ever. The directory has two levels,
+ * A bucket is a chunk: header, one-byte tags, rows at or near the slot where they belong. The directory has two levels,
  * indexed by the most significant bits of the position (the upper half of the hash, scaled so that the table's own
- * range fills 32 bits): the top, an array of (node, depth), and nodes of one chunk that give bucket ids. A node that
- * is not deep enough splits in two in the same way; only the top, 8 bytes for each CHUNK_BYTES / 4 buckets, ever
- * doubles. Rows come in order of key group, as far as buckets go. Buckets at the depth where splitting no longer
- * helps (equal positions, or far deeper than the others) get overflow chunks.
+ * range fills 32 bits): the top, an array of (node, depth), and nodes of one chunk that give bucket ids. Each id of a node is a
+ * slice of the node's range; a bucket has a run of slices, 4 to 8 where hashes are spread evenly. A bucket that gets full shares
+ * its rows out anew with its neighbours: three in a row become four (or remain three, where there is room among them), and the
+ * slices are dealt out so that each has nearly as many rows. So buckets are three quarters full or more at every count of rows,
+ * where splitting in halves would have all of them half full at once. A node whose slices do not suffice splits in two, and each
+ * slice with it; only the top, 8 bytes for each node, ever doubles. Rows come in order of key group, as far as buckets go.
+ * Buckets of one slice, where narrower ones no longer help (equal positions, or far narrower than the others), get overflow chunks.
  *
  * A row begins with its key: key_bytes of it, or (key_bytes 0) the 64-bit hash, and then it is the caller who
  * compares the rest. The caller may change the rest of a row in place, by state_touch(region, pos + offset, n).
  *
  * Called by the task only. table_insert() and table_remove() may move other rows: positions got before are void when
- * `changes` has changed (an insert that splits no bucket moves none). What is said of chunk_reserve() in chunk.h holds:
+ * `changes` has changed (an insert into a bucket with room moves none). What is said of chunk_reserve() in chunk.h holds:
  * table_insert() reserves by itself and leaves CHUNK_SPARE.
  */
 #ifndef WEIR_STATE_TABLE_H
@@ -48,8 +50,8 @@ struct table {
     uint64_t range_scale;
     uint32_t range_first;
     uint32_t row_bytes, key_bytes;
-    uint32_t slot_count, home_count; /* rows of a bucket; slots that can be a row's first choice */
-    uint32_t count_max;              /* rows of a bucket that make it split */
+    uint32_t slot_count, home_count; /* rows of a bucket; slots that can be a row's first choice: all, or one */
+    uint32_t count_max;              /* rows of a bucket that make it full */
     uint32_t rows_offset;
     uint32_t bucket_count;           /* as in the root, for prefetch */
     uint32_t top_depth;

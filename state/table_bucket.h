@@ -2,9 +2,10 @@
  * table_bucket.h - the inside of one bucket of a table: where tags and rows lie, how a key is looked for. Only
  * table*.c include it.
  *
- * A row sits in its home slot or behind it, with no empty slot in between (linear probing without wrap-around; the slots
- * behind the last home take what overflows at the end). A search looks at the tags from the home slot on, a group at a time,
- * up to the first empty one, and compares the keys of those that fit. A removal moves later rows up, and leaves zeros.
+ * A row sits in its home slot or behind it, with no empty slot in between (linear probing; behind the last slot comes the
+ * first). A search looks at the tags from the home slot on, a group at a time, up to the first empty one, and compares the keys of
+ * those that fit. A removal moves later rows up, and leaves zeros. Behind the last tag the first ones are repeated, so that a group
+ * is read in one piece wherever it begins; where all slots fit one group, every row's home is slot 0, and zeros follow.
  */
 #ifndef WEIR_STATE_TABLE_BUCKET_H
 #define WEIR_STATE_TABLE_BUCKET_H
@@ -16,13 +17,12 @@
 #endif
 
 #define BUCKET_TAGS_OFFSET 16u
-#define BUCKET_GROUP 16u /* tags compared at once; so many zero bytes follow the last tag */
+#define BUCKET_GROUP 16u /* tags compared at once; so many bytes follow the last tag */
 
 struct bucket {
     uint32_t next;  /* overflow chunk, 0: none */
     uint16_t count; /* rows in this chunk */
-    uint8_t depth;  /* bits of the position that all its rows share; in overflow chunks 0 */
-    uint8_t reserved;
+    uint16_t reserved;
     uint32_t reserved_2[2];
 };
 _Static_assert(sizeof(struct bucket) == BUCKET_TAGS_OFFSET, "bucket is in the state image");
@@ -64,6 +64,12 @@ static inline uint32_t bucket_home(const struct table *table, uint64_t hash)
     return (uint32_t)(((hash & UINT32_MAX) * table->home_count) >> 32);
 }
 
+/* The slot that a number below twice the count of slots stands for. */
+static inline uint32_t bucket_slot(const struct table *table, uint32_t number)
+{
+    return number < table->slot_count ? number : number - table->slot_count;
+}
+
 static inline uint32_t bucket_row_offset(const struct table *table, uint32_t slot)
 {
     return table->rows_offset + slot * table->row_bytes;
@@ -90,7 +96,8 @@ static inline const struct bucket *bucket_read(const struct table *table, uint32
  * that; 0: none has. Sets the tag; the row's bytes are the caller's to write. */
 uint32_t bucket_chain_place(struct table *table, uint32_t chunk, uint64_t hash, uint32_t *ret_slot);
 void *bucket_row_touch(struct table *table, uint32_t chunk, uint32_t slot);
-/* Makes room in the bucket of `hash`: splits it, or gives it an overflow chunk. Reserves by itself. */
+/* Makes room in the bucket of `hash`: it and its neighbours become one more, or share their rows anew, or it gets an overflow
+ * chunk. Reserves by itself. */
 int bucket_grow(struct table *table, uint64_t hash, struct weir_error *err);
 /* Takes a row out of the bucket of `hash`, with what follows from it: a chunk that became empty, a bucket that is
  * too small. */

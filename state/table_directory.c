@@ -1,8 +1,7 @@
 #include "state/table_directory.h"
 
 #define TOP_DEPTH_MAX (TOP_SHIFT + 31 - (uint32_t)__builtin_clz(TABLE_TOP_CHUNKS))
-/* Bits of a position that all rows of a bucket can share. */
-#define DEPTH_MAX (TOP_DEPTH_MAX + NODE_BITS < 32 ? TOP_DEPTH_MAX + NODE_BITS : 32)
+#define NODE_DEPTH_MAX (TOP_DEPTH_MAX + NODE_BITS < 32 ? TOP_DEPTH_MAX : 32 - NODE_BITS)
 
 static struct directory_top *touch_top(struct table *table, uint32_t index)
 {
@@ -32,7 +31,7 @@ void directory_create(struct table *table, uint32_t bucket)
 {
     add_top_chunk(table);
     uint32_t node = chunk_alloc(table->region);
-    fill(table, node, 0, 1u << NODE_BITS, bucket);
+    fill(table, node, 0, NODE_IDS, bucket);
     *touch_top(table, 0) = (struct directory_top){.node = node, .depth = 0};
     table_root_touch(table)->bucket_count = 1;
     table->bucket_count = 1;
@@ -44,7 +43,73 @@ void directory_load(const struct table *table)
         (void)chunk_read(table->region, ((const struct directory_top *)state_read(table->region, directory_top_pos(table, i)))->node);
 }
 
-bool directory_can_split(uint32_t depth) { return depth < DEPTH_MAX; }
+/* ------------------------------------------------------------------------------------------------ runs ---------- */
+
+static struct directory_run run_around(const uint32_t *ids, uint32_t index)
+{
+    struct directory_run run = {.bucket = ids[index], .first = index, .end = index + 1};
+    while (run.first > 0 && ids[run.first - 1] == run.bucket)
+        run.first--;
+    while (run.end < NODE_IDS && ids[run.end] == run.bucket)
+        run.end++;
+    return run;
+}
+
+static const uint32_t *node_ids(const struct table *table, uint32_t position)
+{
+    return chunk_read_again(table->region, directory_top(table, position).node);
+}
+
+uint32_t directory_depth(const struct table *table, uint32_t position)
+{
+    return directory_top(table, position).depth + NODE_BITS;
+}
+
+void directory_run(const struct table *table, uint32_t position, struct directory_run *ret_run)
+{
+    uint32_t index = directory_node_index(position, directory_top(table, position).depth);
+    *ret_run = run_around(node_ids(table, position), index);
+}
+
+bool directory_run_behind(const struct table *table, uint32_t position, const struct directory_run *run,
+                          struct directory_run *ret_run)
+{
+    if (run->end == NODE_IDS)
+        return false;
+    *ret_run = run_around(node_ids(table, position), run->end);
+    return true;
+}
+
+bool directory_run_before(const struct table *table, uint32_t position, const struct directory_run *run,
+                          struct directory_run *ret_run)
+{
+    if (run->first == 0)
+        return false;
+    *ret_run = run_around(node_ids(table, position), run->first - 1);
+    return true;
+}
+
+uint64_t directory_run_end(const struct table *table, uint32_t position)
+{
+    uint32_t depth = directory_top(table, position).depth;
+    uint64_t node_width = UINT64_C(1) << (32 - depth);
+    struct directory_run run;
+    directory_run(table, position, &run);
+    return (position & ~(node_width - 1)) + run.end * (node_width >> NODE_BITS);
+}
+
+void directory_assign(struct table *table, uint32_t position, uint32_t first, uint32_t end, uint32_t bucket)
+{
+    CHECK(first < end && end <= NODE_IDS);
+    fill(table, directory_top(table, position).node, first, end - first, bucket);
+}
+
+/* ------------------------------------------------------------------------------------------------ splitting ----- */
+
+bool directory_can_split(const struct table *table, uint32_t position)
+{
+    return directory_top(table, position).depth < NODE_DEPTH_MAX;
+}
 
 static uint32_t top_chunks(uint32_t top_depth)
 {
@@ -54,7 +119,7 @@ static uint32_t top_chunks(uint32_t top_depth)
 uint32_t directory_split_chunks(const struct table *table)
 {
     uint32_t depth_after = table->top_depth < TOP_DEPTH_MAX ? table->top_depth + 1 : table->top_depth;
-    return top_chunks(depth_after) + 5; /* the top; a node and its new half; the root; the bucket's parts */
+    return top_chunks(depth_after) + 3; /* the top; a node and its new half; the root */
 }
 
 /* Twice as many top entries: each one becomes two alike. From the end on, so that none is overwritten before it is
@@ -80,7 +145,7 @@ static void double_top(struct table *table)
 static void stretch_half(struct table *table, const uint32_t *from, uint32_t to)
 {
     uint32_t *entries = state_touch(table->region, state_pos(to, 0), CHUNK_BYTES);
-    for (uint32_t i = 0; i < 1u << NODE_BITS; i++)
+    for (uint32_t i = 0; i < NODE_IDS; i++)
         entries[i] = from[i / 2];
 }
 
@@ -92,47 +157,19 @@ static void set_top_range(struct table *table, uint32_t position, struct directo
         *touch_top(table, i) = value;
 }
 
-/* The node at `position` becomes two, each one bit deeper. */
-static void split_node(struct table *table, uint32_t position)
+void directory_split(struct table *table, uint32_t position)
 {
     struct directory_top old = directory_top(table, position);
+    CHECK(old.depth < NODE_DEPTH_MAX);
     if (old.depth == table->top_depth)
         double_top(table);
-    uint32_t entries[1u << NODE_BITS];
+    uint32_t entries[NODE_IDS];
     memcpy(entries, chunk_read(table->region, old.node), sizeof entries);
+    CHECK(entries[NODE_IDS / 2 - 1] != entries[NODE_IDS / 2]);
     uint32_t upper = chunk_alloc(table->region);
     stretch_half(table, entries, old.node);
-    stretch_half(table, entries + (1u << (NODE_BITS - 1)), upper);
+    stretch_half(table, entries + NODE_IDS / 2, upper);
     uint32_t bit = UINT32_C(1) << (31 - old.depth);
     set_top_range(table, position & ~bit, (struct directory_top){old.node, old.depth + 1});
     set_top_range(table, position | bit, (struct directory_top){upper, old.depth + 1});
-}
-
-/* The ids of a node that stand for the range of `depth` bits around `position`. */
-static void fill_range(struct table *table, uint32_t position, uint32_t depth, uint32_t bucket)
-{
-    struct directory_top top = directory_top(table, position);
-    CHECK(depth >= top.depth && depth <= top.depth + NODE_BITS);
-    uint32_t count = 1u << (top.depth + NODE_BITS - depth);
-    uint32_t first = directory_node_index(position, top.depth) & ~(count - 1);
-    fill(table, top.node, first, count, bucket);
-}
-
-void directory_split(struct table *table, uint32_t position, uint32_t depth, uint32_t upper)
-{
-    if (depth == directory_top(table, position).depth + NODE_BITS)
-        split_node(table, position);
-    fill_range(table, position | (UINT32_C(1) << (31 - depth)), depth + 1, upper);
-}
-
-uint32_t directory_buddy(const struct table *table, uint32_t position, uint32_t depth)
-{
-    if (depth == 0 || depth <= directory_top(table, position).depth)
-        return 0;
-    return directory_find_position(table, position ^ (UINT32_C(1) << (32 - depth)));
-}
-
-void directory_merge(struct table *table, uint32_t position, uint32_t depth, uint32_t bucket)
-{
-    fill_range(table, position, depth - 1, bucket);
 }

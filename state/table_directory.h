@@ -3,8 +3,10 @@
  *
  * None of it is on disk once the table is open (directory_load()): the hot path does not look.
  *
- * Invariant: a bucket's range of positions lies within one node's. So a bucket's split changes entries of one node
- * only.
+ * A node's ids are its slices: each stands for an equal part of the node's range. A bucket has a *run* of them: some that follow
+ * one another, any number, not only powers of two. How many each one gets is table_bucket.c's to say.
+ *
+ * Invariant: a bucket's run lies within one node. So a change of runs changes entries of one node only.
  */
 #ifndef WEIR_STATE_TABLE_DIRECTORY_H
 #define WEIR_STATE_TABLE_DIRECTORY_H
@@ -13,17 +15,30 @@
 
 #define TOP_SHIFT (CHUNK_SHIFT - 3) /* log2 of the top entries of a chunk */
 #define NODE_BITS (CHUNK_SHIFT - 2) /* log2 of the bucket ids of a node */
+#define NODE_IDS (1u << NODE_BITS)
 
 struct directory_top {
-    uint32_t node;  /* chunk of 2^NODE_BITS bucket ids */
+    uint32_t node;  /* chunk of NODE_IDS bucket ids */
     uint32_t depth; /* bits of the position that the node's range shares; at most the root's top_depth */
 };
 _Static_assert(sizeof(struct directory_top) == 8, "directory_top is in the state image");
+
+/* The slices [first, end) of a node, which have the same bucket. */
+struct directory_run {
+    uint32_t bucket;
+    uint32_t first, end;
+};
 
 /* The root's head, to be changed. */
 static inline struct table_root *table_root_touch(struct table *table)
 {
     return state_touch(table->region, table->root_pos, offsetof(struct table_root, top));
+}
+
+static inline void table_add_rows(struct table *table, int64_t count)
+{
+    uint64_t *rows = state_touch(table->region, table->root_pos + offsetof(struct table_root, row_count), sizeof *rows);
+    *rows += (uint64_t)count;
 }
 
 /* The position within the table: the owned range stretched to 32 bits. Monotonic, so key groups stay contiguous. */
@@ -79,16 +94,24 @@ static inline uint32_t directory_find(const struct table *table, uint64_t hash)
 void directory_load(const struct table *table);
 /* The first bucket of a table without any. Takes 2 chunks. */
 void directory_create(struct table *table, uint32_t bucket);
-/* Whether there can be buckets one bit deeper than `depth`. */
-bool directory_can_split(uint32_t depth);
+/* The run around a position. */
+void directory_run(const struct table *table, uint32_t position, struct directory_run *ret_run);
+/* The run behind `run`, or before it, in the node of `position`; false where the node ends. */
+bool directory_run_behind(const struct table *table, uint32_t position, const struct directory_run *run,
+                          struct directory_run *ret_run);
+bool directory_run_before(const struct table *table, uint32_t position, const struct directory_run *run,
+                          struct directory_run *ret_run);
+/* The first position behind the run around `position`; 2^32 behind the last. */
+uint64_t directory_run_end(const struct table *table, uint32_t position);
+/* The slices [first, end) of the node of `position` go to `bucket`. Touches one chunk. */
+void directory_assign(struct table *table, uint32_t position, uint32_t first, uint32_t end, uint32_t bucket);
+/* Bits of the position that the slices of its node share. */
+uint32_t directory_depth(const struct table *table, uint32_t position);
+/* Whether the node of `position` can be split. */
+bool directory_can_split(const struct table *table, uint32_t position);
 /* Chunks that directory_split() takes or touches at most. */
 uint32_t directory_split_chunks(const struct table *table);
-/* The bucket at `position`, of `depth` bits, becomes two: the upper half of its range goes to `upper`. */
-void directory_split(struct table *table, uint32_t position, uint32_t depth, uint32_t upper);
-/* What the other half of the range of `depth` - 1 bits around `position` is given to; 0 where it is not in the same
- * node. */
-uint32_t directory_buddy(const struct table *table, uint32_t position, uint32_t depth);
-/* All of the range of `depth` - 1 bits around `position` goes to `bucket`. */
-void directory_merge(struct table *table, uint32_t position, uint32_t depth, uint32_t bucket);
+/* The node of `position` becomes two, with slices of half the width. No run may lie across its middle. */
+void directory_split(struct table *table, uint32_t position);
 
 #endif

@@ -336,6 +336,19 @@ Test(op_state, declarations_that_changed_are_refused_with_the_difference)
     tear_down(&f);
 }
 
+Test(op_state, an_image_of_another_version_is_refused)
+{
+    struct fixture f;
+    set_up(&f);
+    uint32_t *version = (uint32_t *)state_touch(&f.region, 8, sizeof *version); /* behind the magic number */
+    (*version)--;
+    cr_assert_eq(reopen(&f, states, STATE_COUNT), WEIR_EVERSION);
+    cr_assert(strstr(f.err.text, "version 2") && strstr(f.err.text, "expected 3"), "%s", f.err.text);
+    (*version)++;
+    cr_assert_eq(reopen(&f, states, STATE_COUNT), WEIR_OK, "%s", f.err.text);
+    tear_down(&f);
+}
+
 Test(op_state, several_operators_share_a_region_without_mixing)
 {
     struct fixture f;

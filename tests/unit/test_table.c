@@ -115,6 +115,33 @@ Test(table, buckets_are_half_full_or_more_and_go_when_the_keys_do)
     chunk_region_destroy(&f.region);
 }
 
+/* Bytes of all chunks over those of the rows, at its worst between two counts. */
+static double worst_overhead(uint32_t row_bytes, uint64_t first, uint64_t end)
+{
+    struct fixture f;
+    double worst = 0;
+    set_up(&f, 8, row_bytes, KEY_RANGE_ALL);
+    for (uint64_t key = 0, next = first; key < end; key++) {
+        insert(&f, key, key);
+        if (key < next)
+            continue;
+        double overhead = (double)f.region.header->marks.logical_count * CHUNK_BYTES / ((double)(key + 1) * row_bytes);
+        worst = overhead > worst ? overhead : worst;
+        next += next / 32;
+    }
+    chunk_region_destroy(&f.region);
+    return worst;
+}
+
+/* Over more than two doublings: they are not all nearly empty at one count, and nearly full at another. */
+Test(table, buckets_are_well_filled_at_every_count)
+{
+    double of_16 = worst_overhead(16, 60000, 300000);
+    double of_104 = worst_overhead(104, 20000, 100000);
+    cr_assert_lt(of_16, 1.5, "%.3f", of_16);
+    cr_assert_lt(of_104, 1.45, "%.3f", of_104);
+}
+
 /* Hashed rows may have any hash: here many that agree in all that chooses the bucket. */
 static bool row_is(const void *arg, const void *row) { return memcmp((const unsigned char *)row + 8, arg, 8) == 0; }
 
