@@ -31,7 +31,7 @@
 
 #define JOB_INLINE static inline __attribute__((always_inline))
 #define TRIP_BYTES 64
-#define TRIP_RING_BYTES (1u << 20)
+#define TRIP_RING_BYTES (2u << 20)
 
 struct job {
     uint32_t size_bytes;

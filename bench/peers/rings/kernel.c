@@ -17,6 +17,8 @@ struct queue {
     bool blocks;
 };
 
+#define PIPE_BYTES_MAX (1 << 20) /* fs.pipe-max-size where nobody has changed it */
+
 /* With a buffer of so many bytes, in which a socket counts its own overhead as well. */
 static void open_pair(int fds[2], uint64_t ring_bytes)
 {
@@ -28,7 +30,8 @@ static void open_pair(int fds[2], uint64_t ring_bytes)
         setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) != 0)
         job_fail("SO_SNDBUF");
 #else
-    if (pipe2(fds, O_CLOEXEC) != 0 || fcntl(fds[1], F_SETPIPE_SZ, (int)ring_bytes) < (int)ring_bytes)
+    int bytes = ring_bytes < PIPE_BYTES_MAX ? (int)ring_bytes : PIPE_BYTES_MAX;
+    if (pipe2(fds, O_CLOEXEC) != 0 || fcntl(fds[1], F_SETPIPE_SZ, bytes) < bytes)
         job_fail("pipe, of the size wanted");
 #endif
 }

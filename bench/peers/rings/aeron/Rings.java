@@ -32,7 +32,7 @@ public final class Rings {
     private static final int WARM_UPS = 2;
     private static final int DRIVER_EVERY_BYTES = 32 << 10;
     private static final int TRIP_BYTES = 64;
-    private static final int TRIP_RING_BYTES = 1 << 20;
+    private static final int TRIP_RING_BYTES = 2 << 20;
 
     private final String directory;
     private final boolean trip;

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 const USAGE: &str = "usage: stream SIZE BATCH COUNT RING_BYTES EMPTY_PAUSES ROOM | trip COUNT EMPTY_PAUSES";
-pub const TRIP_RING_BYTES: usize = 1 << 20;
+pub const TRIP_RING_BYTES: usize = 2 << 20;
 pub const TRIP_COUNT_WORDS: u64 = 8;
 
 pub struct Job {
