@@ -10,7 +10,7 @@ from support import run_cases
 
 KILLS_PER_JOB = 60
 LONG_JOBS = 120
-SHORT_JOBS = 24
+SHORT_JOBS = 30
 ANY_NUMBER = "--checkpoint-tolerated-failures=unlimited"  # on a slow machine each may have its snapshot child killed
 KILLS = int(os.environ.get("WEIR_TEST_KILLS", 0))  # so many, about
 MORE_RECORDS = int(os.environ.get("WEIR_TEST_RECORDS", 1))  # so many times as many
