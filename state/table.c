@@ -5,8 +5,10 @@
 #include "state/table_directory.h"
 
 #define LINE_BYTES 64u
-/* Keys looked for together. More at once is slower: the processor drops prefetches beyond what it can have under way. */
-#define LOOKAHEAD 16
+/* Keys looked for together: what the rows of all are is compared when the rows of the last are on their way. */
+#define TOGETHER 64
+/* Of these, so many at a time go through a pass: the processor drops prefetches beyond what it can have under way. */
+#define LOOKAHEAD 32
 /* Buckets fewer than this stay in the second-level cache by themselves. */
 #define FAR_BUCKETS 96
 
@@ -148,11 +150,11 @@ bool table_find_hashed(const struct table *table, uint64_t hash, table_match_fn 
 
 /* ------------------------------------------------------------------------------------------------ many at once -- */
 
-/* Where a group of keys are, as far as tags tell. */
+/* Where some keys are, as far as tags tell. */
 struct lookahead {
-    uint32_t chunks[LOOKAHEAD];
-    const unsigned char *buckets[LOOKAHEAD];
-    uint32_t slots[LOOKAHEAD]; /* of the first row with the key's tag; or, where there is none, of a free one */
+    uint32_t chunks[TOGETHER];
+    const unsigned char *buckets[TOGETHER];
+    uint32_t slots[TOGETHER]; /* of the first row with the key's tag; or, where there is none, of a free one */
 };
 
 __attribute__((noinline, cold)) static void load_buckets(const struct table *table, const uint32_t *chunks, size_t count)
@@ -161,23 +163,23 @@ __attribute__((noinline, cold)) static void load_buckets(const struct table *tab
         (void)chunk_read(table->region, chunks[i]);
 }
 
-/* Pass by pass over the group, so that the misses of each pass overlap: directory, table entry, tags, row. */
-__attribute__((always_inline)) static inline void look_ahead(const struct table *table, const uint64_t *hashes, size_t count, bool far,
-                                                             struct lookahead *ret)
+/* Keys [first, end). Pass by pass, so that the misses of each pass overlap: directory, table entry, tags, row. */
+__attribute__((always_inline)) static inline void look_ahead_some(const struct table *table, const uint64_t *hashes, size_t first, size_t end,
+                                                                  bool far, struct lookahead *ret)
 {
-    const uint32_t *entries[LOOKAHEAD];
+    const uint32_t *entries[TOGETHER];
     uint32_t flags = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < end; i++) {
         entries[i] = directory_entry(table, hashes[i]);
         if (far)
             __builtin_prefetch(entries[i]);
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < end; i++) {
         ret->chunks[i] = *entries[i];
         if (far)
             __builtin_prefetch(&table->region->table[ret->chunks[i]]);
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < end; i++) {
         uint32_t entry = table->region->table[ret->chunks[i]];
         flags |= entry;
         ret->buckets[i] = chunk_physical(table->region, entry);
@@ -185,8 +187,8 @@ __attribute__((always_inline)) static inline void look_ahead(const struct table 
             __builtin_prefetch(ret->buckets[i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]));
     }
     if (__builtin_expect((flags & CHUNK_ON_DISK) != 0, 0)) /* where they will be is known: chunk_load() does not move them */
-        load_buckets(table, ret->chunks, count);
-    for (size_t i = 0; i < count; i++) {
+        load_buckets(table, ret->chunks + first, end - first);
+    for (size_t i = first; i < end; i++) {
         const unsigned char *bucket = ret->buckets[i];
         unsigned char tag = bucket_tag(hashes[i]);
         uint32_t slot = bucket_home(table, hashes[i]);
@@ -207,11 +209,18 @@ __attribute__((always_inline)) static inline void look_ahead(const struct table 
     }
 }
 
+__attribute__((always_inline)) static inline void look_ahead(const struct table *table, const uint64_t *hashes, size_t count, bool far,
+                                                             struct lookahead *ret)
+{
+    for (size_t first = 0; first < count; first += LOOKAHEAD)
+        look_ahead_some(table, hashes, first, u64_min(first + LOOKAHEAD, count), far, ret);
+}
+
 /* Apart, so that the compiler knows the size of the key where it is the most frequent one. */
-__attribute__((always_inline)) static inline size_t find_group(const struct table *table, const struct lookahead *ahead,
-                                                               uint32_t key_bytes, const uint64_t *hashes,
-                                                               const struct weir_bytes *keys, size_t count,
-                                                               uint64_t *ret_pos)
+__attribute__((always_inline)) static inline size_t compare_rows(const struct table *table, const struct lookahead *ahead,
+                                                                 uint32_t key_bytes, const uint64_t *hashes,
+                                                                 const struct weir_bytes *keys, size_t count,
+                                                                 uint64_t *ret_pos)
 {
     size_t missing = 0;
     for (size_t i = 0; i < count; i++) {
@@ -241,18 +250,18 @@ size_t table_find_many(const struct table *table, const uint64_t *hashes, const 
         memset(ret_pos, 0, count * sizeof *ret_pos);
         return count;
     }
-    for (size_t done = 0; done < count; done += LOOKAHEAD) {
+    for (size_t done = 0; done < count; done += TOGETHER) {
         struct lookahead ahead;
-        size_t group = u64_min(count - done, LOOKAHEAD);
+        size_t group = u64_min(count - done, TOGETHER);
         if (table->bucket_count >= FAR_BUCKETS)
             look_ahead(table, hashes + done, group, true, &ahead);
         else
             look_ahead(table, hashes + done, group, false, &ahead);
         uint32_t key_bytes = table->key_bytes;
         if (key_bytes == sizeof(uint64_t))
-            missing += find_group(table, &ahead, sizeof(uint64_t), hashes + done, keys + done, group, ret_pos + done);
+            missing += compare_rows(table, &ahead, sizeof(uint64_t), hashes + done, keys + done, group, ret_pos + done);
         else
-            missing += find_group(table, &ahead, key_bytes, hashes + done, keys + done, group, ret_pos + done);
+            missing += compare_rows(table, &ahead, key_bytes, hashes + done, keys + done, group, ret_pos + done);
     }
     return missing;
 }
@@ -261,9 +270,9 @@ void table_prefetch(const struct table *table, const uint64_t *hashes, size_t co
 {
     if (table->bucket_count < FAR_BUCKETS)
         return;
-    for (size_t done = 0; done < count; done += LOOKAHEAD) {
+    for (size_t done = 0; done < count; done += TOGETHER) {
         struct lookahead ahead;
-        look_ahead(table, hashes + done, u64_min(count - done, LOOKAHEAD), true, &ahead);
+        look_ahead(table, hashes + done, u64_min(count - done, TOGETHER), true, &ahead);
     }
     __asm__ volatile(""); /* GCC takes a function that only prefetches for one without effect, and drops the call */
 }

@@ -87,6 +87,20 @@ static inline void undo_note(struct undo_log *log, uint64_t offset, const void *
         KILL_POINT(t1);
 }
 
+/* The entries of several places of one size, from `to` on. Inlined once for each size that is a constant. */
+static inline __attribute__((always_inline)) void undo_write_entries(unsigned char *to, const void *base, void *const *addresses, size_t count,
+                                                                     size_t size_bytes)
+{
+    size_t padded_bytes = (size_bytes + 7) & ~(size_t)7;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t offset = (uint64_t)((const unsigned char *)addresses[i] - (const unsigned char *)base);
+        uint64_t word = offset << UNDO_SIZE_BITS | size_bytes;
+        undo_copy(to, addresses[i], size_bytes);
+        memcpy(to + padded_bytes, &word, sizeof word);
+        to += padded_bytes + sizeof word;
+    }
+}
+
 /* The same for several places of one size, all before the first of them changes: they count together. */
 static inline void undo_note_all(struct undo_log *log, const void *base, void *const *addresses, size_t count, size_t size_bytes)
 {
@@ -96,12 +110,10 @@ static inline void undo_note_all(struct undo_log *log, const void *base, void *c
     if (__builtin_expect(end > log->backed_bytes, 0) && !undo_make_room(log, end))
         return;
     unsigned char *to = log->entries + used_bytes;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t offset = (uint64_t)((const unsigned char *)addresses[i] - (const unsigned char *)base);
-        uint64_t word = offset << UNDO_SIZE_BITS | size_bytes;
-        undo_copy(to, addresses[i], size_bytes);
-        memcpy(to + padded_bytes, &word, sizeof word);
-        to += padded_bytes + sizeof word;
+    switch (size_bytes) {
+    case 8: undo_write_entries(to, base, addresses, count, 8); break;
+    case 16: undo_write_entries(to, base, addresses, count, 16); break;
+    default: undo_write_entries(to, base, addresses, count, size_bytes);
     }
     atomic_signal_fence(memory_order_seq_cst); /* as in undo_note() */
     atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);
