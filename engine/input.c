@@ -179,8 +179,8 @@ static int drain_input(struct task *task, struct task_input *in)
             return code;
         if (count > 0 || has_control)
             result = WEIR_OK;
-        if (count == 0 || has_control || in->blocked || time_is_up(task, &begun_ns))
-            break;
+        if (count == 0 || has_control || in->blocked || task->proving || time_is_up(task, &begun_ns))
+            break; /* proving: its readers have waited long enough */
     } while (task->batch_records < batch_max && !task->output_tight && overflow_is_empty(&task->overflow) &&
              !undo_is_long(task->region.undo));
     return result;

@@ -7,7 +7,6 @@
 #include "base/sched.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define POPULATE_EVERY_S 1
+#define POPULATE_EVERY_NS NS_PER_S
+#define POPULATE_SLICE_NS (100 * NS_PER_US)
+#define POPULATE_PAUSE_NS (500 * NS_PER_US)
 #define OWNER_NOBODY UINT64_C(1)
 #define OWNER_PID(owner) ((pid_t)((owner) >> 32))
 
@@ -241,24 +242,33 @@ static bool left_by_itself(const struct task_shared *shared)
            shared->distrusted != 0;
 }
 
-/* Asleep in the lock, but for what is done ahead: page tables, and once a second those of memory that the task has taken since. */
+/* Fills page tables for as long as a standby may keep others from a processor. False: all are filled. */
+static bool populate_some(const struct chunk_region *region, uint64_t *done_bytes)
+{
+    int64_t end_ns = clock_monotonic_ns() + POPULATE_SLICE_NS;
+    while (chunk_region_populate(region, done_bytes))
+        if (clock_monotonic_ns() >= end_ns)
+            return true;
+    return false;
+}
+
+static int lock_within(pthread_mutex_t *mutex, int64_t limit_ns)
+{
+    int64_t until_ns = clock_monotonic_ns() + limit_ns;
+    struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+}
+
+/* Asleep in the lock, but for what is done ahead, bit by bit: page tables, and once a second those of memory that the task has taken since. */
 static int lock_when_it_dies(struct task_shared *shared, const struct chunk_region *region)
 {
     uint64_t populated_bytes = 0;
-    int result = EBUSY;
-    while (result == EBUSY || result == ETIMEDOUT) {
-        sched_run_as_others();
-        if (chunk_region_populate(region, &populated_bytes)) {
-            sched_yield();
-            result = pthread_mutex_trylock(&shared->alive);
-            continue;
-        }
-        sched_run_first(); /* not earlier: page tables may wait */
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += POPULATE_EVERY_S;
-        result = pthread_mutex_clocklock(&shared->alive, CLOCK_MONOTONIC, &until);
-    }
+    int result;
+    sched_run_first();
+    do {
+        bool more = populate_some(region, &populated_bytes);
+        result = lock_within(&shared->alive, more ? POPULATE_PAUSE_NS : POPULATE_EVERY_NS);
+    } while (result == ETIMEDOUT);
     return result;
 }
 

@@ -441,7 +441,7 @@ static int source_work(struct task *task)
             break;
         now_ns = clock_monotonic_ns();
         adapt_poll(task, now_ns - begun_ns, bytes_written(task) - bytes_before);
-        if (now_ns - task->work_begun_ns >= task->job->options->batch_time_ns)
+        if (task->proving || now_ns - task->work_begun_ns >= task->job->options->batch_time_ns)
             break;
     } while (code == WEIR_OK && task->batch_records < task->job->options->batch_records && !task->output_tight &&
              overflow_is_empty(&task->overflow) && !undo_is_long(task->region.undo));
