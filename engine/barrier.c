@@ -126,6 +126,8 @@ static bool child_has_begun(struct snapshot_slot *slot, uint32_t *ret_attempt)
 {
     uint64_t claim = atomic_load_explicit(&slot->claim, memory_order_acquire);
     uint32_t attempt = (uint32_t)claim + 1;
+    if (SNAPSHOT_CLAIM_PID(claim) == 0)
+        atomic_store(&slot->child_pid, 0); /* before its attempt is over: else the launcher, which may reap it now, takes it for the next one's */
     if (SNAPSHOT_CLAIM_PID(claim) != 0 || !atomic_compare_exchange_strong(&slot->claim, &claim, (uint64_t)attempt)) {
         atomic_store_explicit(&slot->child_pid, SNAPSHOT_CLAIM_PID(claim), memory_order_relaxed);
         return true;

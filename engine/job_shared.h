@@ -32,6 +32,7 @@ enum snapshot_status { SNAPSHOT_NONE, SNAPSHOT_RUNNING, SNAPSHOT_DONE, SNAPSHOT_
 #define SNAPSHOT_WORD(checkpoint_id, status) ((checkpoint_id) << 8 | (uint64_t)(status))
 #define SNAPSHOT_STATUS(word) ((enum snapshot_status)((word) & 0xff))
 #define SNAPSHOT_ID(word) ((word) >> 8)
+#define SNAPSHOT_CLAIM(pid, attempt) ((uint64_t)(uint32_t)(pid) << 32 | (attempt))
 #define SNAPSHOT_CLAIM_PID(claim) ((int32_t)((claim) >> 32))
 
 #define PENDING_COMMITTABLES_MAX 64 /* of one task */
@@ -65,7 +66,7 @@ struct snapshot_slot {
     uint32_t reserved;
     /* Which child serves the cut: pid << 32 | number of the attempt. T: the next attempt, without a pid. S: its pid, by compare-and-swap
      * from the attempt that it was forked for, as its first act: else it is none. So a process that takes over may fork again
-     * where the dead one's child has not begun, and two never write the same file. */
+     * where the dead one's child has not begun, and two never write the same file. L: the same for a child that it reaps before that. */
     _Atomic uint64_t claim;
     struct snapshot_result result; /* S before DONE */
     struct weir_error error;       /* whoever sets FAILED, before it */

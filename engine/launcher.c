@@ -146,6 +146,17 @@ static void snapshot_child_gone(struct job *job, unsigned i, uint64_t word, int 
         job_wake(job->coordinator_fd);
 }
 
+/* Whether the child that has ended served the slot's attempt, or would have: then it has claimed it, if only now and by us, and no process that takes
+ * the task over forks another one for it. False: it belonged to an attempt that is over, of which somebody else's child has the cut now. Whoever ends
+ * an attempt forgets its child first (child_has_begun()): the pid is looked at after the claim. */
+static bool served_the_cut(struct snapshot_slot *slot, pid_t pid)
+{
+    uint64_t claim = atomic_load(&slot->claim);
+    if (SNAPSHOT_CLAIM_PID(claim) != 0 || pid != atomic_load(&slot->child_pid))
+        return SNAPSHOT_CLAIM_PID(claim) == pid;
+    return atomic_compare_exchange_strong(&slot->claim, &claim, SNAPSHOT_CLAIM(pid, (uint32_t)claim)) || SNAPSHOT_CLAIM_PID(claim) == pid;
+}
+
 /* Of a task that a standby has taken over. */
 static void previous_gone(struct job *job, unsigned i, pid_t pid, int status)
 {
@@ -208,7 +219,7 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
             task_gone(launcher, i, pid, status);
         else if (takeover_was_followed(task, pid))
             previous_gone(job, i, pid, status);
-        else if (pid == atomic_load(&task->snapshot.child_pid) || pid == SNAPSHOT_CLAIM_PID(atomic_load(&task->snapshot.claim)))
+        else if (served_the_cut(&task->snapshot, pid))
             snapshot_child_gone(job, i, word, status);
     }
 }

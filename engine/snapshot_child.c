@@ -123,7 +123,7 @@ static void acknowledge(struct task *task, uint64_t checkpoint_id, int code, con
 static bool claim_cut(struct snapshot_slot *slot, uint32_t attempt)
 {
     uint64_t expected = attempt;
-    return atomic_compare_exchange_strong(&slot->claim, &expected, (uint64_t)getpid() << 32 | attempt);
+    return atomic_compare_exchange_strong(&slot->claim, &expected, SNAPSHOT_CLAIM(getpid(), attempt));
 }
 
 static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id, uint32_t attempt)
