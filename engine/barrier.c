@@ -113,9 +113,17 @@ static bool is_given_up(const struct task *task, uint64_t checkpoint_id)
     return atomic_load_explicit(&task->job->shared->checkpoint_aborted, memory_order_acquire) >= checkpoint_id;
 }
 
+/* No attempt is over before its child is forgotten: else the launcher, which may reap that child only now, takes it for the next attempt's. */
+static void forget_child(struct snapshot_slot *slot)
+{
+    atomic_store_explicit(&slot->child_pid, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* with the claim behind it; pairs with the loads of served_the_cut() */
+}
+
 /* A new attempt: a child that was forked for an older one, and has not begun, is none any more. */
 static uint32_t next_attempt(struct snapshot_slot *slot)
 {
+    forget_child(slot);
     uint32_t attempt = (uint32_t)atomic_load_explicit(&slot->claim, memory_order_relaxed) + 1;
     atomic_store_explicit(&slot->claim, attempt, memory_order_release);
     return attempt;
@@ -127,7 +135,7 @@ static bool child_has_begun(struct snapshot_slot *slot, uint32_t *ret_attempt)
     uint64_t claim = atomic_load_explicit(&slot->claim, memory_order_acquire);
     uint32_t attempt = (uint32_t)claim + 1;
     if (SNAPSHOT_CLAIM_PID(claim) == 0)
-        atomic_store(&slot->child_pid, 0); /* before its attempt is over: else the launcher, which may reap it now, takes it for the next one's */
+        forget_child(slot);
     if (SNAPSHOT_CLAIM_PID(claim) != 0 || !atomic_compare_exchange_strong(&slot->claim, &claim, (uint64_t)attempt)) {
         atomic_store_explicit(&slot->child_pid, SNAPSHOT_CLAIM_PID(claim), memory_order_relaxed);
         return true;
@@ -203,7 +211,6 @@ static void start_snapshot(struct task *task, uint64_t checkpoint_id)
     } else {
         write_cut_record(task, checkpoint_id);
         attempt = next_attempt(slot);
-        atomic_store_explicit(&slot->child_pid, 0, memory_order_relaxed);
         atomic_store_explicit(&slot->word, SNAPSHOT_WORD(checkpoint_id, SNAPSHOT_RUNNING), memory_order_release);
     }
     fork_snapshot(task, checkpoint_id, attempt);

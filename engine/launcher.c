@@ -148,7 +148,7 @@ static void snapshot_child_gone(struct job *job, unsigned i, uint64_t word, int 
 
 /* Whether the child that has ended served the slot's attempt, or would have: then it has claimed it, if only now and by us, and no process that takes
  * the task over forks another one for it. False: it belonged to an attempt that is over, of which somebody else's child has the cut now. Whoever ends
- * an attempt forgets its child first (child_has_begun()): the pid is looked at after the claim. */
+ * an attempt forgets its child first (forget_child()): the pid is looked at after the claim. */
 static bool served_the_cut(struct snapshot_slot *slot, pid_t pid)
 {
     uint64_t claim = atomic_load(&slot->claim);
