@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t record_bytes(const struct parameters *p) { return p->bytes > sizeof(struct row) ? p->bytes : sizeof(struct row); }
+/* Two sizes in turns, a batch of each: what is kept of one batch is not true of the next. */
+static bool two_sizes(const struct parameters *p) { return strcmp(p->how, "sizes") == 0; }
+
+static size_t record_bytes(const struct parameters *p, uint64_t v)
+{
+    size_t bytes = p->bytes > sizeof(struct row) ? p->bytes : sizeof(struct row);
+    return two_sizes(p) && v % 2 == 0 ? sizeof(struct row) : bytes;
+}
 
 static int emit_rows(struct weir_ctx *ctx, unsigned port, const unsigned char *data, size_t size_bytes, size_t count)
 {
@@ -26,29 +33,29 @@ static int emit_rows(struct weir_ctx *ctx, unsigned port, const unsigned char *d
 static void write_row(const struct parameters *p, uint64_t v, unsigned char *data)
 {
     struct row row = {v % p->keys, v, 0};
-    memset(data, (int)(v & 0xff), record_bytes(p));
+    memset(data, (int)(v & 0xff), record_bytes(p, v));
     memcpy(data, &row, sizeof row);
 }
 
 static int fan(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     const struct parameters *p = weir_arg(ctx);
-    bool by_parity = strcmp(p->how, "side") == 0;
+    bool to_side = strcmp(p->how, "side") == 0, by_parity = to_side || two_sizes(p);
     if (strcmp(p->how, "countless") == 0) /* so many empty frames that their bytes cannot be counted */
         return weir_emit_batch(ctx, 0, records->data, 0, (size_t)1 << 61);
-    size_t each = p->each, size_bytes = record_bytes(p);
-    unsigned char *rows = malloc(count * each * size_bytes + 1);
+    size_t each = p->each;
+    unsigned char *rows = malloc(count * each * record_bytes(p, 1) + 1);
     if (rows == NULL)
         return weir_fail(ctx, "out of memory");
     int code = WEIR_OK;
-    for (unsigned port = 0; code == WEIR_OK && port < (by_parity ? 2 : 1); port++) {
-        size_t used = 0;
+    for (unsigned parity = 0; code == WEIR_OK && parity < (by_parity ? 2 : 1); parity++) {
+        size_t used = 0, size_bytes = record_bytes(p, by_parity ? parity : 1);
         for (size_t i = 0; i < count * each; i++) {
             uint64_t v = ((const struct row *)records[i / each].data)->b * each + i % each;
-            if (!by_parity || v % 2 == port)
+            if (!by_parity || v % 2 == parity)
                 write_row(p, v, rows + used++ * size_bytes);
         }
-        code = emit_rows(ctx, port, rows, size_bytes, used);
+        code = emit_rows(ctx, to_side ? parity : 0, rows, size_bytes, used);
     }
     free(rows);
     return code;
@@ -66,9 +73,11 @@ static int check_record(struct weir_ctx *ctx, const struct weir_record *record)
     uint64_t v;
     if ((uintptr_t)bytes % 8 != 0)
         return weir_fail(ctx, "a record that is not aligned");
-    if (record->size_bytes != record_bytes(p))
+    if (record->size_bytes < sizeof(struct row))
         return weir_fail(ctx, "a record of %u bytes", record->size_bytes);
     memcpy(&v, bytes + offsetof(struct row, b), sizeof v);
+    if (record->size_bytes != record_bytes(p, v))
+        return weir_fail(ctx, "record %llu has %u bytes", (unsigned long long)v, record->size_bytes);
     for (size_t i = sizeof(struct row); i < record->size_bytes; i++)
         if (bytes[i] != (v & 0xff))
             return weir_fail(ctx, "byte %zu of record %llu is another's", i, (unsigned long long)v);

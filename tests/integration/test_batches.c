@@ -92,6 +92,22 @@ Test(batches, to_the_instances_by_a_key_that_a_function_makes)
     }
 }
 
+/* Both sizes are multiples of 8, so that chained operators get whole batches. */
+Test(batches, of_two_sizes_in_turns)
+{
+    for (unsigned plan = 0; plan < 4; plan++) {
+        struct lines expected = {0};
+        int status = run_job(&s, "--set shape=batches --set how=sizes --set count=%" PRIu64 " --set keys=%" PRIu64 " --set each=%" PRIu64
+                             " --set bytes=40 --restart none %s", COUNT, KEYS, EACH, plans[plan]);
+        cr_assert_eq(status, 0, "%s: %d\n%s", plans[plan], status, s.err);
+        for (uint64_t v = 0; v < COUNT * EACH; v++)
+            add_row(&expected, v % KEYS, v, 0);
+        assert_same_lines(&expected, output_lines(s.output));
+        scenario_end(&s);
+        begin();
+    }
+}
+
 Test(batches, to_every_instance)
 {
     FOR_EACH_PLAN(p, plan)

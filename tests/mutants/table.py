@@ -107,11 +107,11 @@ UNDO = [
         "    undo_copy(to, address, size_bytes);\n",
         "a kill in between leaves an entry of old bytes that were never written", "test_undo_steps:undo_steps/*"),
     bug("undo.count_before_entries", "state/undo.h",
-        "    unsigned char *to = log->entries + used_bytes;\n    for (size_t i = 0; i < count; i++) {\n",
+        "    unsigned char *to = log->entries + used_bytes;\n    switch (size_bytes) {\n",
         "    unsigned char *to = log->entries + used_bytes;\n"
         "    atomic_store_explicit(&log->used_bytes, end, memory_order_relaxed);\n    "
         "atomic_signal_fence(memory_order_seq_cst);\n"
-        "    for (size_t i = 0; i < count; i++) {\n",
+        "    switch (size_bytes) {\n",
         "the same for entries that are noted together", "test_undo_steps:undo_steps/*"),
     bug("undo.batch_before_empty", "state/undo.c",
         "    atomic_store_explicit(&log->used_bytes, 0, memory_order_relaxed);\n    atomic_signal_fence(memory_order_seq_cst);\n"
@@ -775,5 +775,11 @@ HUGE = [
         "a huge page is half used", "test_chunk:chunk/*huge*"),
 ]
 
+BATCHES = [
+    bug("batches.size_of_the_one_before", "engine/output.c",
+        "    if (target->records[0].size_bytes != size_bytes)\n", "    if (target->records[0].size_bytes == 0)\n",
+        "a chained operator is told another size than its records have", "integration_test_batches:batches/of_two_sizes_*"),
+]
+
 MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
-           *SOURCES, *TAKEOVER, *HUGE, *CATALOGUE]
+           *SOURCES, *TAKEOVER, *HUGE, *CATALOGUE, *BATCHES]
