@@ -34,11 +34,13 @@ static void run_batch(struct undo_log *log, unsigned char *memory, uint64_t batc
     if (log != NULL)
         undo_note(log, 8 * batch, memory + 8 * batch, 24);
     memset(memory + 8 * batch, (int)(batch + 1), 24);
+    static const size_t sizes[] = {8, 16, 20};
     void *places[] = {memory + 8 * batch, memory + 200, memory + 304 - 8 * batch};
+    size_t size_bytes = sizes[batch % 3];
     if (log != NULL)
-        undo_note_all(log, memory, places, 3, 16);
+        undo_note_all(log, memory, places, 3, size_bytes);
     for (unsigned i = 0; i < 3; i++)
-        memset(places[i], (int)(0x40 + 3 * batch + i), 16);
+        memset(places[i], (int)(0x40 + 3 * batch + i), size_bytes);
     if (log != NULL)
         undo_note(log, 400, memory + 400, 7);
     memset(memory + 400, (int)(0x80 + batch), 7);
