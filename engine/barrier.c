@@ -258,7 +258,6 @@ int barrier_take(struct task *task, uint64_t checkpoint_id, bool stop)
     task->barrier_snapshot = !is_given_up(task, checkpoint_id) && !previous_is_busy(task, checkpoint_id);
     task->batch_open = true;
     int code = batch_flush_sinks(task);
-    atomic_store_explicit(&task->shared->in_progress.ring, 0, memory_order_relaxed); /* from here on no record is to blame */
     if (code >= 0)
         code = commit_what_is_complete(task);
     if (code >= 0 && task->barrier_snapshot)

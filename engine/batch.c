@@ -196,6 +196,7 @@ static void publish(struct task *task)
 
 int batch_flush_sinks(struct task *task)
 {
+    poison_forget(task); /* what a sink cannot hand over is many records' */
     for (unsigned i = 0; task->has_sink && i < task->op_count; i++) {
         struct weir_ctx *ctx = &task->ops[i];
         if (ctx->node->kind != NODE_SINK)
@@ -240,7 +241,6 @@ int batch_commit(struct task *task)
     atomic_store_explicit(&area->current, next, memory_order_release);
     KILL_POINT(t5);
     publish(task);
-    atomic_store_explicit(&task->shared->in_progress.ring, 0, memory_order_relaxed);
     update_counters(task);
     KILL_POINT(t7);
     chunk_batch_begin(&task->region, task->batch + 1);

@@ -8,7 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHOWN_BYTES_MAX 256
+#define SHOWN_BYTES_MAX IN_PROGRESS_BYTES_MAX
+
+/* The record that a task was processing by itself when it died. */
+struct suspect {
+    uint64_t pos;
+    uint64_t hash;
+    size_t size_bytes;
+    const unsigned char *bytes; /* SHOWN_BYTES_MAX of them, if it has so many */
+    bool emitted; /* by the task's own source */
+};
 
 /* The record at a position of a dead task's ring, copied out; its memory is not trusted. */
 static bool copy_record(const struct job *job, uint32_t ring_index, uint64_t pos, void *buffer, size_t capacity, size_t *ret_size_bytes)
@@ -52,52 +61,65 @@ static void show_bytes(const unsigned char *bytes, size_t size_bytes, char *text
         text[0] = 0;
 }
 
-static int report(struct coordinator *c, unsigned task, const struct poison_row *row, uint64_t pos, const unsigned char *bytes,
-                  size_t size_bytes, struct weir_error *err)
+static int report(struct coordinator *c, unsigned task, const struct poison_row *row, const struct suspect *suspect, struct weir_error *err)
 {
     bool divert = c->job->options->on_poison == OPTION_POISON_DEAD_LETTER;
+    const char *place = suspect->emitted ? "number from its source" : "ring position";
     char hex[2 * SHOWN_BYTES_MAX + 4];
-    show_bytes(bytes, size_bytes, hex, sizeof hex);
+    show_bytes(suspect->bytes, suspect->size_bytes, hex, sizeof hex);
     uint64_t in = counter_get(&c->shared->tasks[task].counters.records_in);
     json_t *fields = json_pack("{s:s, s:s, s:I, s:I, s:i, s:I, s:s, s:s}", "task", c->job->plan->tasks[task].name, "operator",
-                               c->job->graph->nodes[row->node].name, "position", (json_int_t)pos, "records_before", (json_int_t)in,
-                               "attempts", (int)row->failures, "size_bytes", (json_int_t)size_bytes, "bytes", hex, "action",
+                               c->job->graph->nodes[row->node].name, "position", (json_int_t)suspect->pos, "records_before", (json_int_t)in,
+                               "attempts", (int)row->failures, "size_bytes", (json_int_t)suspect->size_bytes, "bytes", hex, "action",
                                divert ? "dead-letter" : "fail");
     event_log_append(&c->job->events, EVENT_POISON_RECORD, fields);
-    log_line(LOG_ERROR, "task '%s': a record has made operator '%s' fail %u times: ring position %llu, %zu bytes: %s: %s",
-             c->job->plan->tasks[task].name, c->job->graph->nodes[row->node].name, row->failures, (unsigned long long)pos, size_bytes,
-             hex, divert ? "goes to the dead-letter file" : "the job fails (--on-poison)");
+    log_line(LOG_ERROR, "task '%s': a record that came to '%s' has made it fail %u times: %s %llu, %zu bytes: %s: %s",
+             c->job->plan->tasks[task].name, c->job->graph->nodes[row->node].name, row->failures, place, (unsigned long long)suspect->pos,
+             suspect->size_bytes, hex, divert ? "goes to the dead-letter file" : "the job fails (--on-poison)");
     if (divert)
         return WEIR_OK;
-    error_append(err, "; the same record has made it fail %u times: ring position %llu, %zu bytes, hex %s; --on-poison dead-letter "
-                 "puts such records aside", row->failures, (unsigned long long)pos, size_bytes, hex);
+    error_append(err, "; the same record has made it fail %u times: %s %llu, %zu bytes, hex %s; --on-poison dead-letter "
+                 "puts such records aside", row->failures, place, (unsigned long long)suspect->pos, suspect->size_bytes, hex);
     return WEIR_EFAILED;
+}
+
+/* False: it was not processing one record by itself, or that cannot be read any more. */
+static bool find_suspect(const struct job *job, unsigned task, struct suspect *ret_suspect)
+{
+    static unsigned char buffer[WEIR_RECORD_BYTES_MAX + 64]; /* too large for the stack; one coordinator, one thread */
+    const struct in_progress *note = &job->shared->tasks[task].in_progress;
+    uint32_t ring = atomic_load_explicit(&note->ring, memory_order_relaxed);
+    if (ring == 0 || atomic_load_explicit(&note->count, memory_order_relaxed) != 1)
+        return false; /* of several: from now on this task takes them one at a time */
+    *ret_suspect = (struct suspect){.pos = atomic_load_explicit(&note->pos, memory_order_relaxed), .emitted = ring == IN_PROGRESS_SOURCE};
+    if (ret_suspect->emitted) {
+        ret_suspect->hash = note->hash;
+        ret_suspect->size_bytes = note->size_bytes;
+        ret_suspect->bytes = note->bytes;
+        return true;
+    }
+    size_t prefix = job->plan->chains[job->plan->tasks[task].chain].keyed ? sizeof(uint64_t) : 0;
+    size_t size_bytes;
+    if (ring > job->plan->ring_count || !copy_record(job, ring - 1, ret_suspect->pos, buffer, sizeof buffer, &size_bytes) || size_bytes < prefix)
+        return false;
+    ret_suspect->size_bytes = size_bytes - prefix;
+    ret_suspect->bytes = buffer + prefix;
+    ret_suspect->hash = poison_hash(ret_suspect->bytes, ret_suspect->size_bytes);
+    return true;
 }
 
 int poison_examine(struct coordinator *c, unsigned task, struct weir_error *err)
 {
-    struct job *job = c->job;
-    const struct in_progress *note = &c->shared->tasks[task].in_progress;
-    uint32_t ring = atomic_load_explicit(&note->ring, memory_order_relaxed);
-    uint64_t pos = atomic_load_explicit(&note->pos, memory_order_relaxed);
-    if (ring == 0 || ring > job->plan->ring_count)
-        return WEIR_OK; /* not while it processed a record of a ring */
-    if (atomic_load_explicit(&note->count, memory_order_relaxed) != 1)
-        return WEIR_OK; /* one of several: from now on this task takes them one at a time */
-    const struct plan_chain *chain = &job->plan->chains[job->plan->tasks[task].chain];
-    static unsigned char buffer[WEIR_RECORD_BYTES_MAX + 64]; /* too large for the stack; one coordinator, one thread */
-    size_t size_bytes;
-    if (!copy_record(job, ring - 1, pos, buffer, sizeof buffer, &size_bytes))
+    const struct job *job = c->job;
+    struct suspect suspect;
+    if (!find_suspect(job, task, &suspect))
         return WEIR_OK;
-    size_t prefix = chain->keyed ? sizeof(uint64_t) : 0;
-    if (size_bytes < prefix)
-        return WEIR_OK;
-    struct poison_row *row = find_row(c->shared, chain->nodes[0], poison_hash(buffer + prefix, size_bytes - prefix));
+    struct poison_row *row = find_row(c->shared, job->plan->chains[job->plan->tasks[task].chain].nodes[0], suspect.hash);
     if (row == NULL)
         return error_append(err, "; more than %d different records make the job fail", POISON_ROWS_MAX);
     row->failures++;
     if (row->failures < job->options->poison_attempts)
         return WEIR_OK;
     row->diverted = job->options->on_poison == OPTION_POISON_DEAD_LETTER;
-    return report(c, task, row, pos, buffer + prefix, size_bytes - prefix, err);
+    return report(c, task, row, &suspect, err);
 }

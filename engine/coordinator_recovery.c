@@ -24,6 +24,7 @@
 /* Deaths from outside (SIGKILL, the OOM killer) are no fault of the job and are not held against it, unless this many come without a checkpoint
  * completed in between: then something kills it for what it does (memory). */
 #define OUTSIDE_DEATHS_MAX 1000
+#define SUSPICIOUS_DEATHS 100 /* so many of them, and what is processed meanwhile is looked at */
 
 static bool is_running_phase(enum task_phase phase)
 {
@@ -205,6 +206,10 @@ static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdi
             verdict->why.code = task->failure.code;
         }
         verdict->give_up |= may_be_the_record(task) && poison_examine(c, i, &verdict->why) != WEIR_OK;
+        task->careful = 1;
+    } else if (takeover_got_nowhere(task) || c->state->outside_deaths >= SUSPICIOUS_DEATHS) {
+        /* Killed from outside each time that it has come so far: by the OOM killer, perhaps, for what a record makes it ask for. */
+        verdict->give_up |= poison_examine(c, i, &verdict->why) != WEIR_OK;
         task->careful = 1;
     }
 }

@@ -95,9 +95,7 @@ static int process_gulp(struct task *task, struct task_input *in, uint64_t count
     task->records_in += count;
     task->batch_records += count;
     KILL_POINT(c1);
-    if (__builtin_expect(atomic_load_explicit(&task->job->shared->poison_row_count, memory_order_relaxed) > 0 ||
-                             atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0,
-                         0))
+    if (__builtin_expect(poison_is_suspected(task), 0))
         return process_without_poison(task, in, count);
     note_in_progress(task, in, 0, count);
     return ctx_process(head, task->records, count);
@@ -122,6 +120,7 @@ static int input_ended(struct task *task, struct task_input *in)
 static int control_frame(struct task *task, struct task_input *in, const struct ring_frame *frame)
 {
     task->batch_open = true;
+    poison_forget(task); /* on_end and what a barrier brings with it are not the last record's doing */
     switch ((enum frame_kind)frame->kind) {
     case FRAME_BARRIER: {
         struct barrier_payload barrier;
@@ -244,7 +243,9 @@ int source_turn(struct task *task, uint32_t records_max)
     struct weir_ctx *head = &task->ops[0];
     head->wait_fd = -1;
     head->wait_ms = 0;
-    int result = head->node->source->poll(head, records_max);
+    task->watching = poison_is_suspected(task);
+    bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
+    int result = head->node->source->poll(head, careful ? 1 : records_max);
     if (result < 0)
         return result;
     KILL_POINT(s2);

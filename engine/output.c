@@ -169,15 +169,38 @@ static int send_to_target(struct weir_ctx *ctx, struct target *target, unsigned 
     return send_to_ring(ctx, target, target->rings[0], NULL, data, size_bytes);
 }
 
-static int emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes)
+static int emit_to_all(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes)
 {
     struct output *output = &ctx->outputs[port];
-    ctx->task->batch_open = true;
-    ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE;
     int code = WEIR_OK;
     for (unsigned i = 0; code >= 0 && i < output->target_count; i++)
         code = send_to_target(ctx, &output->targets[i], port, data, size_bytes);
     return code;
+}
+
+/* A source's record, where one may be a poison record: it is told apart by itself, and passed by if it is known to be one. */
+__attribute__((noinline, cold)) static int emit_watched(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes)
+{
+    struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes};
+    if (poison_is_diverted(ctx->task->job, ctx->node_index, &record))
+        return poison_divert(ctx->task, &record);
+    poison_note_emitted(ctx->task, &record);
+    int code = emit_to_all(ctx, port, data, size_bytes);
+    if (code >= 0)
+        poison_forget(ctx->task);
+    return code;
+}
+
+static bool is_watched(const struct weir_ctx *ctx)
+{
+    return __builtin_expect(ctx->task->watching, 0) && ctx->node->kind == NODE_SOURCE;
+}
+
+static int emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes)
+{
+    ctx->task->batch_open = true;
+    ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE;
+    return is_watched(ctx) ? emit_watched(ctx, port, data, size_bytes) : emit_to_all(ctx, port, data, size_bytes);
 }
 
 /* ---- several at once ---- */
@@ -310,6 +333,11 @@ static int emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, siz
     ctx->task->batch_open = true;
     ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE ? count : 0;
     int code = WEIR_OK;
+    if (is_watched(ctx)) {
+        for (size_t i = 0; code >= 0 && i < count; i++)
+            code = emit_watched(ctx, port, (const char *)data + i * size_bytes, size_bytes);
+        return code;
+    }
     for (unsigned i = 0; code >= 0 && i < output->target_count; i++)
         code = emit_batch_to_target(ctx, &output->targets[i], port, data, size_bytes, count);
     return code;
@@ -347,7 +375,7 @@ int weir_emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_
 static struct task_output *sole_ring(struct weir_ctx *ctx, unsigned port)
 {
     const struct output *output = &ctx->outputs[port];
-    if (output->target_count != 1 || output->targets[0].kind != TARGET_RINGS || output->targets[0].ring_count != 1 ||
+    if (is_watched(ctx) || output->target_count != 1 || output->targets[0].kind != TARGET_RINGS || output->targets[0].ring_count != 1 ||
         !overflow_is_empty(&ctx->task->overflow))
         return NULL;
     return &ctx->task->outs[output->targets[0].rings[0]];

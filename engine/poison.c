@@ -1,4 +1,5 @@
 /* poison.c - records that killed their task too often are known by operator and content, and passed by. */
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "engine/task.h"
 #include "state/key.h"
@@ -8,6 +9,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 uint64_t poison_hash(const void *data, size_t size_bytes) { return XXH3_64bits(data, size_bytes); }
@@ -25,6 +27,41 @@ bool poison_is_diverted(const struct job *job, unsigned node, const struct weir_
             return true;
     }
     return false;
+}
+
+bool poison_is_suspected(const struct task *task)
+{
+    return atomic_load_explicit(&task->job->shared->poison_row_count, memory_order_relaxed) > 0 ||
+           atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
+}
+
+void poison_note_emitted(struct task *task, const struct weir_record *record)
+{
+    struct in_progress *note = &task->shared->in_progress;
+    poison_forget(task);
+    atomic_signal_fence(memory_order_seq_cst);
+    note->hash = poison_hash(record->data, record->size_bytes);
+    note->size_bytes = record->size_bytes;
+    if (record->size_bytes > 0)
+        memcpy(note->bytes, record->data, u64_min(record->size_bytes, sizeof note->bytes));
+    atomic_store_explicit(&note->pos, task->records_in + task->source_emitted, memory_order_relaxed);
+    atomic_store_explicit(&note->count, 1, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    atomic_store_explicit(&note->ring, IN_PROGRESS_SOURCE, memory_order_relaxed);
+}
+
+int poison_check_file(const struct job_options *options, struct weir_error *err)
+{
+    if (options->on_poison != OPTION_POISON_DEAD_LETTER)
+        return WEIR_OK;
+    bool is_new = access(options->dead_letter, F_OK) != 0;
+    int fd = open(options->dead_letter, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, errno, "dead-letter file '%s' (--dead-letter): open", options->dead_letter);
+    close(fd);
+    if (is_new && unlink(options->dead_letter) != 0) /* it is made when there is something to write */
+        return error_set_errno(err, errno, "dead-letter file '%s': unlink", options->dead_letter);
+    return WEIR_OK;
 }
 
 static char *hex_of(const void *data, size_t size_bytes)

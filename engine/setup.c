@@ -89,6 +89,8 @@ static int open_directory(struct job *job, struct weir_error *err)
     if (code == WEIR_OK)
         code = event_log_open(&job->events, job->dir.fd, err);
     if (code == WEIR_OK)
+        code = poison_check_file(job->options, err);
+    if (code == WEIR_OK)
         code = control_listen(job->dir.fd, &job->listen_fd, err);
     return code;
 }

@@ -84,13 +84,17 @@ static bool job_runs(const struct job_shared *shared, const struct task_shared *
            atomic_load_explicit(&shared->launcher_request, memory_order_acquire) == LAUNCHER_NOTHING;
 }
 
+bool takeover_got_nowhere(const struct task_shared *task)
+{
+    return atomic_load_explicit(&task->takeover_attempts, memory_order_relaxed) >= TAKEOVERS_MAX;
+}
+
 static bool is_killed_again_and_again(const struct job *job, unsigned task)
 {
-    uint32_t attempts = atomic_load_explicit(&job->shared->tasks[task].takeover_attempts, memory_order_relaxed);
-    if (attempts < TAKEOVERS_MAX)
+    if (!takeover_got_nowhere(&job->shared->tasks[task]))
         return false;
     log_line(LOG_WARNING, "task '%s' was taken over %u times without getting on: the job goes back to the last checkpoint",
-             job->plan->tasks[task].name, attempts);
+             job->plan->tasks[task].name, TAKEOVERS_MAX);
     return true;
 }
 

@@ -145,6 +145,7 @@ struct task {
     uint64_t records_in;
     uint64_t records_out;
     uint64_t source_emitted; /* by the source's poll */
+    bool watching;           /* what the source emits, record by record: one of them may be a poison record */
     uint8_t position[WEIR_POSITION_BYTES_MAX];
     size_t position_bytes;
 
@@ -323,6 +324,17 @@ void task_snapshot_identity(const struct task *task, uint64_t checkpoint_id, str
 bool poison_is_diverted(const struct job *job, unsigned node, const struct weir_record *record);
 int poison_divert(struct task *task, const struct weir_record *record);
 uint64_t poison_hash(const void *data, size_t size_bytes);
+/* Whether the source's records must be looked at one by one. */
+bool poison_is_suspected(const struct task *task);
+/* The record that the task's own source emits is what it does from now on. */
+void poison_note_emitted(struct task *task, const struct weir_record *record);
+/* From here on no record is to blame for what fails. */
+static inline void poison_forget(struct task *task)
+{
+    atomic_store_explicit(&task->shared->in_progress.ring, 0, memory_order_relaxed);
+}
+/* Before the job starts: the dead-letter file can be written. */
+int poison_check_file(const struct job_options *options, struct weir_error *err);
 
 /* Marks the task as failed, with the text of err, and ends the process. */
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged);

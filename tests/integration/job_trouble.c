@@ -2,6 +2,7 @@
 #include "jobs.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,8 +162,11 @@ static int fail_at(struct weir_ctx *ctx, const struct weir_record *record)
 {
     const struct parameters *p = weir_arg(ctx);
     const struct row *row = record->data;
-    if (row->b != p->at || count_attempt(p->note) >= p->times)
+    bool elsewhere = strcmp(p->how, "end") == 0 || strcmp(p->how, "flush") == 0;
+    if (elsewhere || row->b != p->at || count_attempt(p->note) >= p->times)
         return weir_emit(ctx, 0, row, sizeof *row);
+    if (strcmp(p->how, "kill") == 0)
+        raise(SIGKILL);
     if (strcmp(p->how, "abort") == 0)
         abort();
     if (strcmp(p->how, "hang") == 0)
@@ -172,12 +176,37 @@ static int fail_at(struct weir_ctx *ctx, const struct weir_record *record)
         return WEIR_EIO;
     return weir_fail(ctx, "cannot digest %llu", (unsigned long long)row->b);
 }
-static const struct weir_operator fail_operator = {.type = "fail", .output_layout = &row_layout, .on_record = fail_at};
+
+static int fail_at_end(struct weir_ctx *ctx)
+{
+    const struct parameters *p = weir_arg(ctx);
+    bool fails = strcmp(p->how, "end") == 0 && count_attempt(p->note) < p->times;
+    return fails ? weir_fail(ctx, "cannot come to an end") : WEIR_OK;
+}
+static const struct weir_operator fail_operator = {
+    .type = "fail", .output_layout = &row_layout, .on_record = fail_at, .on_end = fail_at_end};
+
+/* A sink that cannot hand over what it was given. */
+static int take(struct weir_ctx *ctx, const struct weir_record *record)
+{
+    (void)ctx;
+    (void)record;
+    return WEIR_OK;
+}
+static int fail_to_flush(struct weir_ctx *ctx)
+{
+    const struct parameters *p = weir_arg(ctx);
+    return count_attempt(p->note) < p->times ? weir_fail(ctx, "nobody there") : WEIR_OK;
+}
+static const struct weir_sink moody_sink = {.type = "moody", .write = take, .flush = fail_to_flush};
 
 void build_fail(struct weir_job *job, const struct parameters *p)
 {
     struct weir_stream *in = add_numbers(job, p, "numbers", 0, p->count);
-    add_lines_sink(job, weir_process(in, "digest", &fail_operator, p), "write", p, "");
+    struct weir_stream *out = weir_process(in, "digest", &fail_operator, p);
+    add_lines_sink(job, out, "write", p, "");
+    if (strcmp(p->how, "flush") == 0)
+        weir_add_sink(out, "moody", &moody_sink, p);
 }
 
 static int64_t swell(const struct weir_record *record, void *out, const void *arg)

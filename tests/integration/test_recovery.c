@@ -149,6 +149,70 @@ Test(recovery, or_it_goes_to_the_dead_letter_file_and_all_others_come_out)
     free(text);
 }
 
+/* Behind a ring, and in one process with the source that reads them. */
+static const char *const chained_or_not[] = {"", "--no-chain"};
+static const char *const ways_to_fail[] = {"fail", "abort", "kill"};
+
+Test(recovery, it_is_found_out_however_it_makes_its_operator_fail_and_wherever_that_runs)
+{
+    for (unsigned plan = 0; plan < 2; plan++)
+        for (unsigned way = 0; way < 3; way++) {
+            cr_assert_eq(run_job(&s, FAIL " %s --set how=%s --set note=%s --restart-delay 1ms --on-poison dead-letter", chained_or_not[plan],
+                                 ways_to_fail[way], note), 0, "%s %s: %s", chained_or_not[plan], ways_to_fail[way], s.err);
+            assert_numbers(2000, 1000);
+            json_t *event = event_at(&s, "poison_record", 0);
+            cr_assert_not_null(event, "%s", s.err);
+            const char *bytes = json_string_value(json_object_get(event, "bytes"));
+            cr_assert(bytes != NULL && strstr(bytes, "e803000000000000") != NULL, "%s", bytes);
+            json_decref(event);
+            cr_assert_eq(event_count(&s, "poison_record"), 1, "and no other");
+            end();
+            begin();
+        }
+}
+
+Test(recovery, in_a_chain_with_its_source_it_fails_the_job)
+{
+    cr_assert_eq(run_job(&s, FAIL " --set note=%s --restart-delay 1ms", note), FAILED, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "cannot digest 1000", "number from its source", "e803000000000000", "--on-poison");
+    cr_assert_eq(event_count(&s, "poison_record"), 1);
+}
+
+Test(recovery, a_record_without_a_key_is_put_aside_as_well)
+{
+    for (unsigned plan = 0; plan < 2; plan++) {
+        cr_assert_eq(run_job(&s, "--set shape=bad-key --set count=10 --restart-delay 1ms --on-poison dead-letter %s", chained_or_not[plan]), 0,
+                     "%s", s.err);
+        cr_assert_eq(output_count(s.output), 9);
+        cr_assert_eq(event_count(&s, "poison_record"), 1);
+        end();
+        begin();
+    }
+}
+
+/* What fails behind the last record, or for many records at once, is no record's fault: the restart strategy decides. */
+Test(recovery, no_record_is_blamed_for_the_end_of_the_input_or_for_what_a_sink_cannot_hand_over)
+{
+    static const char *const ways[] = {"end", "flush"};
+    for (unsigned plan = 0; plan < 2; plan++)
+        for (unsigned way = 0; way < 2; way++) {
+            cr_assert_eq(run_job(&s, FAIL " %s --set how=%s --set times=7 --set note=%s --restart-delay 1ms --on-poison dead-letter",
+                                 chained_or_not[plan], ways[way], note), 0, "%s %s: %s", chained_or_not[plan], ways[way], s.err);
+            assert_numbers(2000, UINT64_MAX);
+            cr_assert_eq(event_count(&s, "recovery_finished"), 7);
+            cr_assert_eq(event_count(&s, "poison_record"), 0);
+            end();
+            begin();
+        }
+}
+
+Test(recovery, a_dead_letter_file_that_cannot_be_written_is_refused_before_anything_runs)
+{
+    cr_assert_neq(run_job(&s, "--set count=10 --on-poison dead-letter --dead-letter /nonexistent/letters"), 0);
+    ASSERT_ERR_SAYS(&s, "/nonexistent/letters", "--dead-letter");
+    cr_assert_eq(output_count(s.output), 0);
+}
+
 Test(recovery, a_key_function_that_yields_nothing_fails_with_words)
 {
     cr_assert_eq(run_job(&s, "--set shape=bad-key --set count=10 --restart none"), FAILED, "%s", s.err);
