@@ -31,7 +31,7 @@
     X(CHECKPOINT_ACKNOWLEDGED, "checkpoint_acknowledged", "one task's snapshot is durable: checkpoint, task, bytes, duration_ms") \
     X(CHECKPOINT_COMPLETED, "checkpoint_completed", "committed: checkpoint, duration_ms, bytes")                       \
     X(CHECKPOINT_ABORTED, "checkpoint_aborted", "given up and cleaned up: checkpoint, reason, failures")               \
-    X(CHECKPOINT_SKIPPED_DAMAGED, "checkpoint_skipped_damaged", "not restored from: checkpoint, file, offset, reason") \
+    X(CHECKPOINT_SKIPPED_DAMAGED, "checkpoint_skipped_damaged", "not restored from: checkpoint, reason (which file, and where in it)") \
     X(MEMORY_DAMAGED, "memory_damaged", "frozen chunks that a task was rolled back to are not what they were: checkpoint, task, reason") \
     X(RESTORE_LOADED, "restore_loaded", "all state of a task is in memory: task, checkpoint, mode, bytes, duration_ns, needed, records_before") \
     X(PROCESS_DIED, "process_died", "a process ended before its time: role, task, pid, signal or exit")                \
@@ -39,7 +39,7 @@
     X(TAKEOVER, "takeover", "a killed task goes on in another process, in place: task, old_pid, pid, by, duration_ns, undone_bytes, attempt") \
     X(RECOVERY_STARTED, "recovery_started", "the job goes back: generation, cause, attempt")                           \
     X(RECOVERY_FINISHED, "recovery_finished", "records flow again: generation, checkpoint, path (rollback: in memory; disk), duration_ns")               \
-    X(POISON_RECORD, "poison_record", "a record that fails every time: task, operator, position, attempts, bytes, action")
+    X(POISON_RECORD, "poison_record", "a record that fails every time: task, operator (the first of the task), position, attempts, bytes, action")
 
 enum event_kind {
 #define EVENT_ENUM(id, name, help) EVENT_##id,

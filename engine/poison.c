@@ -91,8 +91,8 @@ int poison_divert(struct task *task, const struct weir_record *record)
     if (code != WEIR_OK)
         return code;
     char *hex = hex_of(record->data, record->size_bytes);
-    json_t *line = json_pack("{s:s, s:I, s:s, s:i, s:i, s:s}", "time_ms", "", "generation",
-                             (json_int_t)atomic_load(&task->job->shared->generation), "task", task->plan->name, "input",
+    json_t *line = json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:s}", "time_ms", "", "generation",
+                             (json_int_t)atomic_load(&task->job->shared->generation), "task", task->plan->name, "operator", head->node->name, "input",
                              (int)record->input, "size_bytes", (int)record->size_bytes, "bytes_hex", hex != NULL ? hex : "");
     free(hex);
     if (line == NULL)
