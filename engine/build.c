@@ -317,7 +317,7 @@ struct weir_stream *weir_parallelism(struct weir_stream *stream, unsigned parall
     return stream;
 }
 
-struct weir_stream *weir_layout(struct weir_stream *stream, const struct weir_layout *layout)
+struct weir_stream *weir_set_layout(struct weir_stream *stream, const struct weir_layout *layout)
 {
     if (stream != NULL)
         stream->job->nodes[stream->node].layout = layout;

@@ -73,7 +73,7 @@ static int64_t to_euros(const struct weir_record *record, void *out, const void 
 int nexmark_q1_build(struct weir_job *job)
 {
     struct weir_stream *bids = weir_map(add_events(job), "to_euros", to_euros, BID_BYTES_MAX, NULL);
-    return add_output(job, weir_layout(bids, &bid_layout), 1);
+    return add_output(job, weir_set_layout(bids, &bid_layout), 1);
 }
 
 /* ---- q2, and the first step of nexmark_bids ---- */
@@ -111,7 +111,7 @@ static int64_t project(const struct weir_record *record, void *out, const void *
 static struct weir_stream *add_project(struct weir_stream *events)
 {
     struct weir_stream *projected = weir_map(events, "project", project, sizeof(struct auction_price), NULL);
-    return weir_layout(projected, &auction_price_layout);
+    return weir_set_layout(projected, &auction_price_layout);
 }
 
 int nexmark_q2_build(struct weir_job *job)

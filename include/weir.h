@@ -454,7 +454,7 @@ WEIR_API struct weir_stream *weir_forward(struct weir_stream *in);   /* same ind
 
 /* Of the operator that `stream` comes from. Each returns `stream`. */
 WEIR_API struct weir_stream *weir_parallelism(struct weir_stream *stream, unsigned parallelism);
-WEIR_API struct weir_stream *weir_layout(struct weir_stream *stream, const struct weir_layout *layout);
+WEIR_API struct weir_stream *weir_set_layout(struct weir_stream *stream, const struct weir_layout *layout);
 WEIR_API struct weir_stream *weir_no_chain(struct weir_stream *stream); /* never in one process with its input */
 
 /* Memory that lives as long as the job: for `arg`s made while building. Zeroed. NULL when out of memory. */

@@ -49,7 +49,7 @@ export LD_LIBRARY_PATH="$libdir"
 step "pkg-config, C11"
 flags=$(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs weir)
 # shellcheck disable=SC2086 # several flags
-"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror "$source/job.c" $flags -o "$work/job_pc"
+"$cc" -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Werror "$source/job.c" $flags -o "$work/job_pc"
 check_program pkg-config "$work/job_pc"
 
 step "a user's test with weir_chaos.h, as C11 and as C++17"
@@ -57,7 +57,7 @@ mkdir "$work/scratch"
 for language in c c++; do
     standard=$([ $language = c ] && echo c11 || echo c++17)
     # shellcheck disable=SC2086
-    "$cc" -x $language -std=$standard -Wall -Wextra -Wpedantic -Werror "$source/chaos.c" $flags -o "$work/chaos_$language"
+    "$cc" -x $language -std=$standard -Wall -Wextra -Wpedantic -Wshadow -Werror "$source/chaos.c" $flags -o "$work/chaos_$language"
     kept=$(cd "$work" && TMPDIR="$work/scratch" timeout -k 5 600 "$work/chaos_$language") || fail "chaos, $language"
     case $kept in "$work"/scratch/weir-chaos-*) rm -r "$kept" ;; *) fail "chaos kept '$kept'" ;; esac
     [ -z "$(ls -A "$work/scratch")" ] || fail "chaos left behind: $(ls "$work/scratch")"

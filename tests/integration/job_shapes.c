@@ -111,9 +111,9 @@ void build_union(struct weir_job *job, const struct parameters *p)
     struct weir_stream *both[] = {weir_parallelism(add_numbers(job, p, "left", 0, p->count), p->p),
                                   add_numbers(job, p, "right", 1000000, p->count / 2)};
     struct weir_stream *wanted = weir_parallelism(weir_filter(weir_union(both, 2), "wanted", is_wanted, NULL), p->p);
-    weir_layout(wanted, &row_layout);
+    weir_set_layout(wanted, &row_layout);
     struct weir_stream *doubled = weir_map(wanted, "double", double_b, sizeof(struct row), NULL);
-    weir_parallelism(weir_layout(doubled, &row_layout), p->p);
+    weir_parallelism(weir_set_layout(doubled, &row_layout), p->p);
     add_lines_sink(job, doubled, "write", p, "");
 }
 
@@ -153,7 +153,7 @@ void build_side_output(struct weir_job *job, const struct parameters *p)
     struct weir_stream *in = weir_parallelism(add_numbers(job, p, "numbers", 0, p->count), p->p);
     struct weir_stream *even = weir_parallelism(weir_process(in, "parity", &parity_operator, NULL), p->p);
     struct weir_stream *odd = weir_map(weir_side_output(even, 2), "odd", double_b, sizeof(struct row), NULL);
-    weir_parallelism(weir_layout(odd, &row_layout), p->p);
+    weir_parallelism(weir_set_layout(odd, &row_layout), p->p);
     add_lines_sink(job, even, "write", p, "");
     add_lines_sink(job, odd, "write-odd", p, "odd");
 }

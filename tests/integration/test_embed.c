@@ -39,7 +39,7 @@ static int build(struct weir_job *job)
     numbers->count = weir_param_u64(job, "count", 10, "how many numbers");
     files->directory = weir_param(job, "output", "", "where");
     struct weir_stream *doubled = weir_map(weir_add_source(job, "numbers", &weir_sequence_source, numbers), "twice", twice, 8, NULL);
-    weir_add_sink(weir_layout(doubled, &value_layout), "write", &weir_file_sink, files);
+    weir_add_sink(weir_set_layout(doubled, &value_layout), "write", &weir_file_sink, files);
     return WEIR_OK;
 }
 

@@ -109,7 +109,7 @@ Test(graph, a_failure_is_kept_and_later_steps_do_nothing)
     cr_assert_null(sink(weir_key_by(weir_process(weir_rebalance(none), "x", &plain, NULL), 0, 8), "out"));
     cr_assert_null(weir_union(&none, 1));
     cr_assert_null(weir_side_output(none, 1));
-    cr_assert_null(weir_layout(none, NULL));
+    cr_assert_null(weir_set_layout(none, NULL));
     cr_assert_null(weir_no_chain(none));
     weir_job_fail(job, "a later one");
     ASSERT_REFUSED(WEIR_EINVAL, "parallelism of 0");

@@ -472,7 +472,7 @@ static int build(struct weir_job *job)
     struct weir_stream *tagged = add_file(job, settings);
     struct weir_stream *inputs[] = {weir_key_by(tagged, key_at, 8), weir_key_by(add_sequence(job, settings), key_at, 8)};
     struct weir_stream *tracked = weir_parallelism(weir_process_n(inputs, 2, "track", &track_operator, settings), 2);
-    struct weir_stream *bursts = weir_layout(
+    struct weir_stream *bursts = weir_set_layout(
         weir_parallelism(weir_flat_map(weir_side_output(tracked, 1), "burst", burst, NULL), 2), &row_layout);
     struct weir_stream *rows[] = {weir_key_by(tracked, row_key_at, 8), weir_key_by(bursts, row_key_at, 8)};
     unsigned sinks = (unsigned)weir_param_u64(job, "sinks", 2, "parallelism of the sink");
