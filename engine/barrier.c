@@ -70,7 +70,7 @@ static int prepare_sinks(struct task *task, uint64_t checkpoint_id)
         KILL_POINT(p1);
         unsigned char committable[WEIR_COMMITTABLE_BYTES_MAX];
         size_t size_bytes = 0;
-        int code = ctx->node->sink->prepare(ctx, checkpoint_id, committable, &size_bytes);
+        int code = ctx_callback_result(ctx, "prepare", ctx->node->sink->prepare(ctx, checkpoint_id, committable, &size_bytes));
         if (code >= 0 && size_bytes > sizeof committable)
             code = error_set(&ctx->error, WEIR_ELIMIT, "prepare gave %zu bytes; at most %zu", size_bytes, sizeof committable);
         if (code >= 0 && size_bytes > 0)
@@ -347,7 +347,8 @@ static int commit_pending(struct task *task, uint64_t checkpoint_id)
         struct weir_ctx *ctx = operator_of(task, pending->node);
         CHECK(ctx != NULL);
         KILL_POINT(p3);
-        int code = ctx->node->sink->commit(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes);
+        int code = ctx_callback_result(
+            ctx, "commit", ctx->node->sink->commit(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes));
         if (code < 0)
             return code;
         KILL_POINT(p4);
@@ -363,7 +364,8 @@ static int tell_source(struct task *task, uint64_t checkpoint_id)
     const struct cut_record *cut = &task->shared->cut;
     if (!task->has_source || head->node->source->on_committed == NULL || cut->checkpoint_id != checkpoint_id)
         return WEIR_OK; /* the position of an older checkpoint is gone: the next one will do */
-    return head->node->source->on_committed(head, checkpoint_id, cut->position, cut->position_bytes);
+    return ctx_callback_result(head, "on_committed",
+                               head->node->source->on_committed(head, checkpoint_id, cut->position, cut->position_bytes));
 }
 
 int sinks_commit(struct task *task, uint64_t checkpoint_id)
@@ -391,7 +393,8 @@ int sinks_commit_without_checkpoint(struct task *task)
         const struct pending_committable *pending = &task->pending->item[i];
         struct weir_ctx *ctx = operator_of(task, pending->node);
         if (ctx->node->sink->persist != NULL)
-            code = ctx->node->sink->persist(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes);
+            code = ctx_callback_result(
+                ctx, "persist", ctx->node->sink->persist(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes));
     }
     return code < 0 ? code : commit_pending(task, checkpoint_id);
 }

@@ -98,7 +98,7 @@ static int put_sinks(struct task *task, unsigned char *to, struct commit_record 
             continue;
         struct commit_sink *sink = (struct commit_sink *)(void *)to;
         size_t size_bytes = 0;
-        int code = ctx->node->sink->position(ctx, sink->bytes, &size_bytes);
+        int code = ctx_callback_result(ctx, "position", ctx->node->sink->position(ctx, sink->bytes, &size_bytes));
         if (code < 0)
             return code;
         if (size_bytes > WEIR_POSITION_BYTES_MAX)

@@ -86,7 +86,7 @@ static void make_graph(struct weir_harness *harness, const struct weir_operator 
 
 struct weir_harness *weir_harness_new(const struct weir_operator *op, const void *arg)
 {
-    struct weir_harness *harness = calloc(1, sizeof *harness);
+    struct weir_harness *harness = op != NULL ? calloc(1, sizeof *harness) : NULL;
     if (harness == NULL)
         return NULL;
     make_graph(harness, op, arg);

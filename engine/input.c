@@ -228,7 +228,7 @@ int source_note_position(struct task *task)
 {
     struct weir_ctx *head = &task->ops[0];
     size_t size_bytes = 0;
-    int code = head->node->source->position(head, task->position, &size_bytes);
+    int code = ctx_callback_result(head, "position", head->node->source->position(head, task->position, &size_bytes));
     if (code < 0)
         return code;
     if (size_bytes > WEIR_POSITION_BYTES_MAX)
@@ -246,6 +246,9 @@ int source_turn(struct task *task, uint32_t records_max)
     task->watching = poison_is_suspected(task);
     bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
     int result = head->node->source->poll(head, careful ? 1 : records_max);
+    if (result > WEIR_END)
+        result = error_set(&head->error, WEIR_EINVAL, "callback poll returned %d; it must return WEIR_OK, WEIR_IDLE, WEIR_END or a "
+                                                      "negative code", result);
     if (result < 0)
         return result;
     KILL_POINT(s2);

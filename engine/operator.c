@@ -44,6 +44,11 @@ void ctx_take_failure(const struct weir_ctx *ctx, int code, struct weir_error *r
         error_context(ret_failure, "operator '%s'", ctx->node->name);
 }
 
+int ctx_refuse_result(struct weir_ctx *ctx, const char *callback, int code)
+{
+    return error_set(&ctx->error, WEIR_EINVAL, "callback %s returned %d; it must return WEIR_OK or a negative code", callback, code);
+}
+
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record)
 {
     struct weir_bytes key = {0};
@@ -180,19 +185,20 @@ static int reconcile_sink(struct weir_ctx *ctx, const struct manifest_task *rest
         if (late)
             code = barrier_add_pending(ctx->task, ctx, committable->checkpoint_id, committable->bytes, committable->size_bytes);
         else if (sink->commit != NULL)
-            code = sink->commit(ctx, committable->checkpoint_id, committable->bytes, committable->size_bytes);
+            code = ctx_callback_result(
+                ctx, "commit", sink->commit(ctx, committable->checkpoint_id, committable->bytes, committable->size_bytes));
         if (code < 0)
             return code;
         KILL_POINT(v4);
     }
     uint64_t restored_id = atomic_load(&ctx->task->job->shared->restore_checkpoint);
-    return sink->abort == NULL ? WEIR_OK : sink->abort(ctx, restored_id);
+    return sink->abort == NULL ? WEIR_OK : ctx_callback_result(ctx, "abort", sink->abort(ctx, restored_id));
 }
 
 static int open_sink(struct weir_ctx *ctx, const struct manifest_task *restored)
 {
     int code = ctx->node->sink->open == NULL ? WEIR_OK : ctx->node->sink->open(ctx);
-    return code < 0 ? code : reconcile_sink(ctx, restored);
+    return code != WEIR_OK ? code : reconcile_sink(ctx, restored);
 }
 
 static int open_operator(struct weir_ctx *ctx, const struct manifest_task *restored)
@@ -249,7 +255,7 @@ static int warm_up(struct weir_ctx *ctx, struct weir_error *err)
         return WEIR_OK;
     ctx->task->warming_up = true;
     ctx->task->batch_open = false;
-    int code = callback(ctx);
+    int code = ctx_callback_result(ctx, "warm_up", callback(ctx));
     ctx->task->warming_up = false;
     if (code < 0)
         return callback_failed(ctx, code, "warm_up", err);
@@ -271,7 +277,7 @@ int task_open_operators(struct task *task, const struct manifest_task *restored,
 {
     for (unsigned i = task->op_count; i-- > 0;) { /* sinks first: a source may emit as soon as it is open */
         struct weir_ctx *ctx = &task->ops[i];
-        int code = open_operator(ctx, restored);
+        int code = ctx_callback_result(ctx, "open", open_operator(ctx, restored));
         if (code < 0)
             return callback_failed(ctx, code, "open", err);
     }
@@ -282,9 +288,10 @@ int task_resume_operators(struct task *task, struct weir_error *err)
 {
     for (unsigned i = task->op_count; i-- > 0;) {
         struct weir_ctx *ctx = &task->ops[i];
-        int code = resume_operator(ctx);
+        const char *callback = ctx->node->kind == NODE_SINK ? "resume" : "open";
+        int code = ctx_callback_result(ctx, callback, resume_operator(ctx));
         if (code < 0)
-            return callback_failed(ctx, code, ctx->node->kind == NODE_SINK ? "resume" : "open", err);
+            return callback_failed(ctx, code, callback, err);
     }
     return WEIR_OK;
 }
@@ -319,7 +326,7 @@ void ctx_prefetch_batch(struct weir_ctx *ctx)
     ctx->batch_left_cold = 0;
 }
 
-static int process_one_by_one(struct weir_ctx *ctx, const struct weir_record *records, size_t count,
+static int process_one_by_one(struct weir_ctx *ctx, const struct weir_record *records, size_t count, const char *name,
                               int (*callback)(struct weir_ctx *, const struct weir_record *))
 {
     if (ctx->keyed && count > 1)
@@ -328,19 +335,19 @@ static int process_one_by_one(struct weir_ctx *ctx, const struct weir_record *re
         int code = ctx->keyed ? ctx_set_key(ctx, &records[i]) : WEIR_OK;
         if (code == WEIR_OK)
             code = callback(ctx, &records[i]);
-        if (__builtin_expect(code < 0, 0))
-            return code;
+        if (__builtin_expect(code != WEIR_OK, 0))
+            return ctx_callback_result(ctx, name, code);
         KILL_POINT(t2);
     }
     return WEIR_OK;
 }
 
-static int process_at_once(struct weir_ctx *ctx, const struct weir_record *records, size_t count,
+static int process_at_once(struct weir_ctx *ctx, const struct weir_record *records, size_t count, const char *name,
                            int (*callback)(struct weir_ctx *, const struct weir_record *, size_t))
 {
     int code = callback(ctx, records, count);
     KILL_POINT(t2);
-    return code;
+    return ctx_callback_result(ctx, name, code);
 }
 
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
@@ -349,12 +356,12 @@ int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t 
         const struct weir_sink *sink = ctx->node->sink;
         ctx->sink_dirty = true;
         if (sink->write_batch != NULL)
-            return process_at_once(ctx, records, count, sink->write_batch);
-        return process_one_by_one(ctx, records, count, sink->write);
+            return process_at_once(ctx, records, count, "write_batch", sink->write_batch);
+        return process_one_by_one(ctx, records, count, "write", sink->write);
     }
     const struct weir_operator *op = ctx->node->op;
     if (op->on_batch == NULL)
-        return process_one_by_one(ctx, records, count, op->on_record);
+        return process_one_by_one(ctx, records, count, "on_record", op->on_record);
     if (ctx->keyed) {
         int code = ctx_set_key(ctx, &records[0]);
         if (code < 0)
@@ -362,7 +369,7 @@ int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t 
         ctx->batch = records;
         ctx->batch_left_cold = count;
     }
-    return process_at_once(ctx, records, count, op->on_batch);
+    return process_at_once(ctx, records, count, "on_batch", op->on_batch);
 }
 
 int ctx_flush(struct weir_ctx *ctx)
@@ -370,7 +377,7 @@ int ctx_flush(struct weir_ctx *ctx)
     if (!ctx->sink_dirty)
         return WEIR_OK;
     ctx->sink_dirty = false;
-    return ctx->node->sink->flush == NULL ? WEIR_OK : ctx->node->sink->flush(ctx);
+    return ctx->node->sink->flush == NULL ? WEIR_OK : ctx_callback_result(ctx, "flush", ctx->node->sink->flush(ctx));
 }
 
 int ctx_end(struct weir_ctx *ctx)
@@ -379,7 +386,7 @@ int ctx_end(struct weir_ctx *ctx)
         op_state_unset_key(ctx->state);
     if (ctx->node->kind != NODE_OPERATOR || ctx->node->op->on_end == NULL)
         return WEIR_OK;
-    return ctx->node->op->on_end(ctx);
+    return ctx_callback_result(ctx, "on_end", ctx->node->op->on_end(ctx));
 }
 
 int64_t task_now_ms(struct task *task)
@@ -414,7 +421,7 @@ static int fire_operator_timers(struct weir_ctx *ctx, int64_t now_ms)
         if (code == WEIR_END)
             break;
         if (code == WEIR_OK && ctx->node->kind == NODE_OPERATOR && ctx->node->op->on_timer != NULL)
-            code = ctx->node->op->on_timer(ctx, id, at_ms);
+            code = ctx_callback_result(ctx, "on_timer", ctx->node->op->on_timer(ctx, id, at_ms));
         if (code < 0)
             return code;
         fired++;

@@ -98,7 +98,8 @@ static int persist_sinks(struct task *task, struct weir_error *err)
             struct weir_ctx *ctx = &task->ops[j];
             if (ctx->node_index != pending->node || ctx->node->sink->persist == NULL)
                 continue;
-            int code = ctx->node->sink->persist(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes);
+            int code = ctx_callback_result(
+                ctx, "persist", ctx->node->sink->persist(ctx, pending->checkpoint_id, pending->bytes, pending->size_bytes));
             if (code < 0)
                 return error_set(err, code, "operator '%s': persist: %s", ctx->node->name,
                                  ctx->error.code != 0 ? ctx->error.text : weir_status_text(code));

@@ -201,6 +201,13 @@ int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t 
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record);
 /* In an on_batch(), before its first single key: prefetches the state of all. */
 void ctx_prefetch_batch(struct weir_ctx *ctx);
+/* What a callback of ctx returned, as it is. A positive code, which means nothing here, becomes a failure with words: what its author
+ * meant by it was not to be passed over in silence. */
+int ctx_refuse_result(struct weir_ctx *ctx, const char *callback, int code);
+static inline int ctx_callback_result(struct weir_ctx *ctx, const char *callback, int code)
+{
+    return __builtin_expect(code <= WEIR_OK, 1) ? code : ctx_refuse_result(ctx, callback, code);
+}
 /* Why a callback of ctx returned `code`, with the operator's name before it. */
 void ctx_take_failure(const struct weir_ctx *ctx, int code, struct weir_error *ret_failure);
 int ctx_end(struct weir_ctx *ctx);

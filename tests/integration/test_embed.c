@@ -92,3 +92,21 @@ Test(embed, a_graph_that_is_empty_or_fails_to_build_says_so)
     cr_assert_not_null(strstr(err.text, "no name"), "%s", err.text);
     cr_assert_eq(weir_run("embedded", build, options, 1, NULL), WEIR_EINVAL, "an output that is missing; and no place for the words");
 }
+
+static int write_returns(struct weir_ctx *ctx, const struct weir_record *record) { return (void)ctx, (void)record, 7; }
+
+static int build_with_a_wrong_sink(struct weir_job *job)
+{
+    static const struct weir_sequence_source_options numbers = {.count = 10};
+    static const struct weir_sink sink = {.type = "returns", .write = write_returns};
+    weir_add_sink(weir_add_source(job, "numbers", &weir_sequence_source, &numbers), "write", &sink, NULL);
+    return WEIR_OK;
+}
+
+Test(embed, a_sinks_write_that_returns_a_positive_code_fails_the_job_and_is_named)
+{
+    struct weir_error err = {0};
+    const char *const options[] = {directory_option, "restart=none", "quiet=true"};
+    cr_assert_lt(weir_run("embedded", build_with_a_wrong_sink, options, 3, &err), 0);
+    cr_assert_not_null(strstr(err.text, "callback write returned 7"), "%s", err.text);
+}

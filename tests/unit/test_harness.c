@@ -618,3 +618,54 @@ Test(harness, a_batch_of_output_is_as_many_records)
 }
 
 Test(harness, freeing_nothing_is_nothing) { weir_harness_free(NULL); }
+
+/* ---- callbacks that return what is no result ---- */
+
+static int returned_by_open, returned_by_record, returned_by_batch, returned_by_timer, returned_by_end;
+static int open_returns(struct weir_ctx *ctx) { return (void)ctx, returned_by_open; }
+static int record_returns(struct weir_ctx *ctx, const struct weir_record *record)
+{
+    (void)record;
+    int code = weir_timer_set(ctx, 1, 10);
+    return code < 0 ? code : returned_by_record;
+}
+static int batch_returns(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    return (void)ctx, (void)records, (void)count, returned_by_batch;
+}
+static int timer_returns(struct weir_ctx *ctx, uint64_t id, int64_t at_ms) { return (void)ctx, (void)id, (void)at_ms, returned_by_timer; }
+static int end_returns(struct weir_ctx *ctx) { return (void)ctx, returned_by_end; }
+
+static void assert_words(struct weir_harness *h, int code, const char *words)
+{
+    cr_assert_eq(code, WEIR_EINVAL, "%d, not as in: %s", code, words);
+    cr_assert_not_null(strstr(weir_harness_error(h)->text, words), "no '%s' in: %s", words, weir_harness_error(h)->text);
+    weir_harness_free(h);
+}
+
+Test(harness, a_callback_that_returns_a_positive_code_fails_and_is_named)
+{
+    static const struct weir_operator by_record = {
+        .type = "returns", .open = open_returns, .on_record = record_returns, .on_timer = timer_returns, .on_end = end_returns};
+    static const struct weir_operator by_batch = {.type = "returns", .on_batch = batch_returns};
+    struct weir_harness *h = weir_harness_new(&by_record, NULL);
+    returned_by_open = 3;
+    assert_words(h, weir_harness_feed(h, 0, "x", 1), "callback open returned 3; it must return WEIR_OK or a negative code");
+    returned_by_open = 0;
+    returned_by_record = 5;
+    h = weir_harness_new(&by_record, NULL);
+    assert_words(h, weir_harness_feed(h, 0, "x", 1), "callback on_record returned 5; it must return WEIR_OK or a negative code");
+    returned_by_record = 0;
+    returned_by_timer = WEIR_END;
+    h = weir_harness_new(&by_record, NULL);
+    cr_assert_eq(weir_harness_feed(h, 0, "x", 1), WEIR_OK);
+    assert_words(h, weir_harness_set_time(h, 20), "callback on_timer returned 2");
+    returned_by_end = WEIR_IDLE;
+    h = weir_harness_new(&by_record, NULL);
+    assert_words(h, weir_harness_end(h), "callback on_end returned 1");
+    returned_by_batch = 64;
+    h = weir_harness_new(&by_batch, NULL);
+    assert_words(h, weir_harness_feed(h, 0, "x", 1), "callback on_batch returned 64");
+}
+
+Test(harness, no_operator_makes_no_harness) { cr_assert_null(weir_harness_new(NULL, NULL)); }
