@@ -208,6 +208,8 @@ WEIR_API const void *weir_value_get(struct weir_ctx *ctx, unsigned state, size_t
 /* Replaces the value. Fixed size: size_bytes must be its size. Varying: any size up to WEIR_ENTRY_BYTES_MAX; 0 is a value. */
 WEIR_API int weir_value_set(struct weir_ctx *ctx, unsigned state, const void *data, size_t size_bytes);
 
+/* Adds an element of up to WEIR_ENTRY_BYTES_MAX at the end of the list, which is made when it is not there. The bytes are copied, and
+ * may be those of another element or state. 0 bytes are an element too. */
 WEIR_API int weir_list_append(struct weir_ctx *ctx, unsigned state, const void *data, size_t size_bytes);
 /* Number of elements (list) or entries (map); 0 where it was never made. */
 WEIR_API uint64_t weir_count(struct weir_ctx *ctx, unsigned state);
@@ -228,6 +230,8 @@ WEIR_API int weir_list_next(struct weir_ctx *ctx, unsigned state, struct weir_it
 WEIR_API int weir_map_next(struct weir_ctx *ctx, unsigned state, struct weir_iterator *iterator, struct weir_bytes *ret_key,
                            struct weir_bytes *ret_value);
 
+/* Makes the entry, or replaces its value. Key and value are copied, and may be those of another entry or state; together at most
+ * WEIR_ENTRY_BYTES_MAX. Either may have 0 bytes. */
 WEIR_API int weir_map_put(struct weir_ctx *ctx, unsigned state, const void *key, size_t key_bytes, const void *value,
                           size_t value_bytes);
 /* The entry's value for reading, NULL where there is none (not a failure). */
@@ -265,9 +269,11 @@ WEIR_API int weir_emit_reserved(struct weir_ctx *ctx, size_t size_bytes);
 
 /* Processing-time timers. A timer is named by the current key (in a keyed operator) and by `id`; setting it again moves it.
  * Timers are state: they survive crashes, and one whose time has come meanwhile fires at once. They fire at `at_ms` or
- * later, in order of time, never while the callback that set them runs. */
+ * later, in order of time, never while the callback that set them runs. Fails with WEIR_EINVAL where the operator has no on_timer
+ * (sources and sinks have none) or, in a keyed one, no key is current; with WEIR_ELIMIT when --state-limit is reached or there are too
+ * many timers. */
 WEIR_API int weir_timer_set(struct weir_ctx *ctx, uint64_t id, int64_t at_ms);
-/* WEIR_OK, or WEIR_END where there was none. */
+/* WEIR_OK, or WEIR_END where there was none. WEIR_EINVAL without a current key, as above. */
 WEIR_API int weir_timer_cancel(struct weir_ctx *ctx, uint64_t id);
 /* Wall-clock time, milliseconds since 1970. One clock read per batch: the same within a batch. It counts on from what the wall
  * clock showed when the job was started: a clock that is set meanwhile, forward or back, is followed at the next start only, so that
@@ -282,6 +288,7 @@ WEIR_API const struct weir_error *weir_ctx_error(const struct weir_ctx *ctx);
 
 WEIR_API void *weir_self(struct weir_ctx *ctx);            /* the instance's private memory: self_bytes, zeroed at start */
 WEIR_API const void *weir_arg(const struct weir_ctx *ctx); /* what was given when the graph was built */
+/* The name that it was given when the graph was built. As old as the job, as those below. */
 WEIR_API const char *weir_operator_name(const struct weir_ctx *ctx);
 WEIR_API unsigned weir_subtask_index(const struct weir_ctx *ctx); /* 0 .. parallelism - 1 */
 WEIR_API unsigned weir_subtask_count(const struct weir_ctx *ctx); /* parallelism */
@@ -289,6 +296,8 @@ WEIR_API unsigned weir_subtask_count(const struct weir_ctx *ctx); /* parallelism
 WEIR_API uint64_t weir_generation(const struct weir_ctx *ctx);
 /* The checkpoint that this process was restored from; 0 for a fresh start. */
 WEIR_API uint64_t weir_restored_checkpoint(const struct weir_ctx *ctx);
+/* What --name says, else the name given to weir_main() or weir_run(), or that of a shared object's file ("foo" for libfoo.so). "harness"
+ * in a harness. */
 WEIR_API const char *weir_job_name(const struct weir_ctx *ctx);
 /* The job's checkpoint directory, where connectors may keep files of their own under connectors/<operator>/. "" in a
  * harness. */
@@ -303,8 +312,9 @@ WEIR_API uint64_t *weir_counter(struct weir_ctx *ctx, const char *name);
 
 /* ------------------------------------------------------------------------------------------------- operators ----- */
 
-/* An operator: a constant descriptor. Every callback may be NULL, but one of on_record and on_batch. Callbacks return
- * WEIR_OK or a negative code (best by weir_fail()). */
+/* An operator: a constant descriptor, which must outlive the job. Every callback may be NULL, but one of on_record and on_batch.
+ * Callbacks return WEIR_OK or a negative code (best by weir_fail()). A positive code is a mistake, and fails as WEIR_EINVAL: what
+ * weir_map_remove() or weir_timer_cancel() returned, say, may be WEIR_END, and is not to be handed on. */
 struct weir_operator {
     const char *type; /* for people: "tokenize", "count" */
     const struct weir_state *states;
@@ -328,8 +338,8 @@ struct weir_operator {
 
 /* ------------------------------------------------------------------------------------------------- sources ------- */
 
-/* A source. What it needs to go on after a crash is its position (a few bytes, noted at the end of each batch) and any
- * per-operator state it declares. */
+/* A source: a constant descriptor, which must outlive the job. What it needs to go on after a crash is its position (a few bytes, noted
+ * at the end of each batch) and any per-operator state it declares. Callbacks return as an operator's, but for poll. */
 struct weir_source {
     const char *type;
     const struct weir_state *states; /* WEIR_PER_OPERATOR only */
@@ -357,8 +367,8 @@ WEIR_API void weir_wait_ms(struct weir_ctx *ctx, uint32_t wait_ms);
 /* ------------------------------------------------------------------------------------------------- sinks --------- */
 
 /*
- * A sink, in two phases. What was written since the last barrier is *prepared* at the barrier and made visible by
- * *commit*, once the checkpoint is complete. In order:
+ * A sink: a constant descriptor, which must outlive the job; callbacks return as an operator's. It works in two phases. What was written
+ * since the last barrier is *prepared* at the barrier and made visible by *commit*, once the checkpoint is complete. In order:
  *   write, write, ... flush (end of each batch) ... prepare(n) | persist(n) in the snapshot child | commit(n)
  * - A checkpoint that fails takes nothing back: what was prepared for it is committed with the next one that completes.
  * - After a crash: open(), then commit() again for each committable of the restored checkpoint, then abort(restored
@@ -425,14 +435,21 @@ WEIR_API struct weir_stream *weir_process_n(struct weir_stream *const *in, unsig
 WEIR_API struct weir_stream *weir_add_sink(struct weir_stream *in, const char *name, const struct weir_sink *sink,
                                            const void *arg);
 
+/* Whether the record is handed on. */
 typedef bool (*weir_filter_fn)(const struct weir_record *record, const void *arg);
 /* Fills `out` (capacity out_bytes_max) and returns the size used, 0 to drop the record, negative to fail. */
 typedef int64_t (*weir_map_fn)(const struct weir_record *record, void *out, const void *arg);
+/* Emits any number of records to port 0, as on_record does, and returns as it does. */
 typedef int (*weir_flat_map_fn)(struct weir_ctx *ctx, const struct weir_record *record);
 
+/* Operators of one function, without state: what weir_process() does, for the simple cases. `arg` is handed to the functions of
+ * filter and map; that of flat_map gets it by weir_arg(). It must outlive the job. fn must not be NULL. */
+/* Hands on, unchanged, the records for which fn is true. Its layout is that of `in`, unless that is a union. */
 WEIR_API struct weir_stream *weir_filter(struct weir_stream *in, const char *name, weir_filter_fn fn, const void *arg);
+/* At most one record for each; out_bytes_max is 1 .. WEIR_RECORD_BYTES_MAX. */
 WEIR_API struct weir_stream *weir_map(struct weir_stream *in, const char *name, weir_map_fn fn, uint32_t out_bytes_max,
                                       const void *arg);
+/* Any number of records for each. */
 WEIR_API struct weir_stream *weir_flat_map(struct weir_stream *in, const char *name, weir_flat_map_fn fn, const void *arg);
 
 /* Several streams as one, for the next operator, which sees them all as input 0. All with the same keys. */
@@ -452,8 +469,12 @@ WEIR_API struct weir_stream *weir_rebalance(struct weir_stream *in); /* round-ro
 WEIR_API struct weir_stream *weir_broadcast(struct weir_stream *in); /* every instance gets every record */
 WEIR_API struct weir_stream *weir_forward(struct weir_stream *in);   /* same index; needs the same parallelism */
 
-/* Of the operator that `stream` comes from. Each returns `stream`. */
+/* Of the operator that `stream` comes from (of a union: its first stream's). Each returns `stream`; a later call replaces what an
+ * earlier one said. */
+/* How many instances run: 1 .. WEIR_PARALLELISM_MAX; 1 where nothing is said. Another number fails the build. A checkpoint is restored
+ * with the parallelism that it was taken with. */
 WEIR_API struct weir_stream *weir_parallelism(struct weir_stream *stream, unsigned parallelism);
+/* What the records of port 0 look like, for tools and sinks; in place of the descriptor's output_layout. NULL: unknown. */
 WEIR_API struct weir_stream *weir_set_layout(struct weir_stream *stream, const struct weir_layout *layout);
 WEIR_API struct weir_stream *weir_no_chain(struct weir_stream *stream); /* never in one process with its input */
 
@@ -490,8 +511,14 @@ WEIR_API int weir_run(const char *name, weir_build_fn build, const char *const *
 
 /* A running job, from any process of the same user: by its checkpoint directory. Each connects to the job's control socket, waits
  * for the answer (up to timeout_ms), and fails with WEIR_ENOENT when no job runs there. */
+/* Takes a checkpoint and returns when it is complete; ret_checkpoint (may be NULL) gets its number. WEIR_EINVAL where the job runs with
+ * --guarantee=none. */
 WEIR_API int weir_checkpoint_now(const char *directory, unsigned timeout_ms, uint64_t *ret_checkpoint,
                                  struct weir_error *error);
+/* Takes a final checkpoint, commits its output and ends the job (--guarantee=none: without a checkpoint); returns when nobody serves the
+ * job's control socket any more. It waits up to timeout_ms for the checkpoint, and as long again for the end. Started again, the job
+ * goes on from there. WEIR_ETIMEOUT: it has not ended yet, and is still to stop. Fails with the job's own failure where that failed
+ * meanwhile. */
 WEIR_API int weir_stop(const char *directory, unsigned timeout_ms, struct weir_error *error);
 
 /* ------------------------------------------------------------------------------------------------- connectors ---- */
@@ -599,14 +626,22 @@ WEIR_API extern const struct weir_sink weir_null_sink;
  * weir_harness_key_by() is called before the first record.
  */
 struct weir_harness;
+/* `op` and `arg` must outlive the harness; the operator is not opened yet: that happens at the first feed, set_time, end, snapshot or
+ * restore. NULL when out of memory, or without op. weir_harness_free() it. */
 WEIR_API struct weir_harness *weir_harness_new(const struct weir_operator *op, const void *arg);
+/* Closes the operator where it was opened, and frees all that the harness owns. NULL does nothing. */
 WEIR_API void weir_harness_free(struct weir_harness *harness);
+/* The words of the last failure; code WEIR_OK where there was none. Owned by the harness: copy what is to outlive its next call. */
 WEIR_API const struct weir_error *weir_harness_error(const struct weir_harness *harness);
+/* The records of all inputs are keyed, as by weir_key_by() / weir_key_by_fn(). WEIR_EINVAL once the operator is open. */
 WEIR_API int weir_harness_key_by(struct weir_harness *harness, uint32_t offset, uint32_t size_bytes);
 WEIR_API int weir_harness_key_by_fn(struct weir_harness *harness, weir_key_fn fn);
+/* Gives the operator one record (a batch of one, where it has on_batch) by `input`, from 0 to below WEIR_INPUTS_MAX. The bytes are copied.
+ * Returns what the callback returned. Unlike in a job, what a failed callback changed and emitted stays. */
 WEIR_API int weir_harness_feed(struct weir_harness *harness, unsigned input, const void *data, size_t size_bytes);
 /* Moves the clock that weir_now_ms() and timers see (it starts at 0), firing timers in order. */
 WEIR_API int weir_harness_set_time(struct weir_harness *harness, int64_t now_ms);
+/* All inputs have ended: calls on_end, where there is one. */
 WEIR_API int weir_harness_end(struct weir_harness *harness);
 /* The records emitted since the last call of weir_harness_drop_output(), per port, oldest first. Owned by the harness. */
 WEIR_API size_t weir_harness_output_count(const struct weir_harness *harness, unsigned port);
