@@ -83,6 +83,15 @@ static struct graph_node *add_node(struct weir_job *job, const char *name, enum 
     return node;
 }
 
+/* The launcher itself would read a descriptor that is not there. False, with the job's error set. */
+static bool is_given(struct weir_job *job, const char *name, const void *descriptor, const char *what)
+{
+    if (descriptor == NULL)
+        job_error(job, WEIR_EINVAL, "operator '%s': its %s is NULL; give it a pointer to one that outlives the job",
+                  name != NULL ? name : "", what);
+    return descriptor != NULL;
+}
+
 static struct weir_stream *node_stream(struct weir_job *job, const struct graph_node *node)
 {
     struct weir_stream like = {.node = (uint16_t)(node - job->nodes)};
@@ -124,7 +133,7 @@ static void connect_input(struct weir_stream *in, struct graph_node *to, unsigne
 
 struct weir_stream *weir_add_source(struct weir_job *job, const char *name, const struct weir_source *source, const void *arg)
 {
-    struct graph_node *node = add_node(job, name, NODE_SOURCE, arg);
+    struct graph_node *node = is_given(job, name, source, "struct weir_source") ? add_node(job, name, NODE_SOURCE, arg) : NULL;
     if (node == NULL)
         return NULL;
     node->source = source;
@@ -145,6 +154,8 @@ struct weir_stream *weir_process_n(struct weir_stream *const *in, unsigned in_co
         job_error(job, WEIR_ELIMIT, "operator '%s': %u inputs; at most %d", name, in_count, WEIR_INPUTS_MAX);
         return NULL;
     }
+    if (!is_given(job, name, op, "struct weir_operator"))
+        return NULL;
     if (op->output_count > WEIR_OUTPUTS_MAX) {
         job_error(job, WEIR_ELIMIT, "operator '%s': %u outputs; at most %d", name, op->output_count, WEIR_OUTPUTS_MAX);
         return NULL;
@@ -168,7 +179,7 @@ struct weir_stream *weir_process(struct weir_stream *in, const char *name, const
 
 struct weir_stream *weir_add_sink(struct weir_stream *in, const char *name, const struct weir_sink *sink, const void *arg)
 {
-    if (in == NULL)
+    if (in == NULL || !is_given(in->job, name, sink, "struct weir_sink"))
         return NULL;
     struct graph_node *node = add_node(in->job, name, NODE_SINK, arg);
     if (node == NULL)
@@ -216,6 +227,10 @@ static const struct weir_operator flat_map_operator = {.type = "flat_map", .on_r
 static struct weir_stream *add_function(struct weir_stream *in, const char *name, const struct weir_operator *op,
                                         const struct function_arg *function)
 {
+    if (in != NULL && function->filter == NULL && function->map == NULL && function->flat_map == NULL) {
+        job_error(in->job, WEIR_EINVAL, "operator '%s': weir_%s() without a function: it is NULL", name != NULL ? name : "", op->type);
+        return NULL;
+    }
     struct weir_stream *stream = weir_process(in, name, op, function->user_arg);
     if (stream != NULL)
         stream->job->nodes[stream->node].function = *function;
@@ -296,6 +311,10 @@ struct weir_stream *weir_key_by(struct weir_stream *in, uint32_t offset, uint32_
 
 struct weir_stream *weir_key_by_fn(struct weir_stream *in, weir_key_fn fn)
 {
+    if (in != NULL && fn == NULL) {
+        job_error(in->job, WEIR_EINVAL, "weir_key_by_fn() behind '%s': its function is NULL", in->job->nodes[in->node].name);
+        return NULL;
+    }
     return with_partition(in, PARTITION_HASH, &(struct key_spec){.fn = fn});
 }
 

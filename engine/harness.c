@@ -189,7 +189,12 @@ int weir_harness_key_by(struct weir_harness *harness, uint32_t offset, uint32_t 
     return set_key(harness, &(struct key_spec){.offset = offset, .size_bytes = size_bytes});
 }
 
-int weir_harness_key_by_fn(struct weir_harness *harness, weir_key_fn fn) { return set_key(harness, &(struct key_spec){.fn = fn}); }
+int weir_harness_key_by_fn(struct weir_harness *harness, weir_key_fn fn)
+{
+    if (fn == NULL)
+        return error_set(&harness->error, WEIR_EINVAL, "harness: the key function is NULL");
+    return set_key(harness, &(struct key_spec){.fn = fn});
+}
 
 static int hash_of(struct weir_harness *harness, struct weir_record *record)
 {

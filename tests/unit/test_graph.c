@@ -65,6 +65,42 @@ Test(graph, an_operator_that_nobody_reads_is_refused)
     ASSERT_REFUSED(WEIR_EINVAL, "'alone'", "nobody reads its output");
 }
 
+static void begin_again(void)
+{
+    end();
+    begin();
+}
+
+Test(graph, a_descriptor_that_is_missing_is_refused)
+{
+    cr_assert_null(weir_add_source(job, "in", NULL, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'in'", "struct weir_source is NULL");
+    begin_again();
+    cr_assert_null(weir_process(source("in"), "middle", NULL, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'middle'", "struct weir_operator is NULL");
+    begin_again();
+    cr_assert_null(weir_add_sink(source("in"), "out", NULL, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'out'", "struct weir_sink is NULL");
+}
+
+Test(graph, an_operator_of_a_function_that_is_missing_is_refused)
+{
+    cr_assert_null(weir_filter(source("in"), "f", NULL, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'f'", "weir_filter() without a function");
+    begin_again();
+    cr_assert_null(weir_map(source("in"), "m", NULL, 8, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'m'", "weir_map() without a function");
+    begin_again();
+    cr_assert_null(weir_flat_map(source("in"), "fm", NULL, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'fm'", "weir_flat_map() without a function");
+}
+
+Test(graph, a_key_function_that_is_missing_is_refused)
+{
+    cr_assert_null(weir_key_by_fn(source("in"), NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'in'", "weir_key_by_fn()", "NULL");
+}
+
 Test(graph, two_operators_of_one_name_are_refused)
 {
     sink(weir_process(source("in"), "in", &plain, NULL), "out");

@@ -273,6 +273,7 @@ Test(harness, wrong_calls_are_refused)
     weir_harness_free(h);
     h = weir_harness_new(&op, NULL);
     cr_assert_lt(weir_harness_key_by(h, 0, 0), 0);
+    cr_assert_lt(weir_harness_key_by_fn(h, NULL), 0);
     cr_assert_lt(feed(h, 1, 'c', ""), 0, "per-key state without a key");
     weir_harness_free(h);
 }
