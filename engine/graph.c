@@ -105,6 +105,9 @@ static int check_callbacks(const struct graph_node *node, struct weir_error *err
 static int check_edge(const struct weir_job *job, const struct graph_edge *edge, struct weir_error *err)
 {
     const struct graph_node *from = &job->nodes[edge->from_node], *to = &job->nodes[edge->to_node];
+    if (from->kind == NODE_SINK)
+        return error_set(err, WEIR_EINVAL, "'%s' reads from '%s', which is a sink and has no output: connect it to what the sink reads",
+                         to->name, from->name);
     if (edge->partition == PARTITION_FORWARD && from->parallelism != to->parallelism)
         return error_set(err, WEIR_EINVAL, "'%s' to '%s': weir_forward() needs the same parallelism; it is %u and %u", from->name,
                          to->name, from->parallelism, to->parallelism);

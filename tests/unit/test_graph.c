@@ -71,6 +71,15 @@ static void begin_again(void)
     begin();
 }
 
+Test(graph, an_operator_that_reads_from_a_sink_is_refused)
+{
+    sink(weir_process(sink(source("in"), "first"), "middle", &plain, NULL), "second");
+    ASSERT_REFUSED(WEIR_EINVAL, "'middle'", "'first'", "is a sink and has no output");
+    begin_again();
+    sink(weir_key_by(sink(source("in"), "first"), 0, 8), "second");
+    ASSERT_REFUSED(WEIR_EINVAL, "'second' reads from 'first'");
+}
+
 Test(graph, a_descriptor_that_is_missing_is_refused)
 {
     cr_assert_null(weir_add_source(job, "in", NULL, NULL));
