@@ -248,6 +248,11 @@ struct weir_stream *weir_filter(struct weir_stream *in, const char *name, weir_f
 
 struct weir_stream *weir_map(struct weir_stream *in, const char *name, weir_map_fn fn, uint32_t out_bytes_max, const void *arg)
 {
+    if (in != NULL && (out_bytes_max == 0 || out_bytes_max > WEIR_RECORD_BYTES_MAX)) {
+        job_error(in->job, WEIR_EINVAL, "operator '%s': weir_map() with an out_bytes_max of %u; it takes 1 to %u", name != NULL ? name : "",
+                  out_bytes_max, WEIR_RECORD_BYTES_MAX);
+        return NULL;
+    }
     return add_function(in, name, &map_operator,
                         &(struct function_arg){.map = fn, .out_bytes_max = out_bytes_max, .user_arg = arg});
 }

@@ -30,9 +30,9 @@ static int too_large(struct weir_ctx *ctx, size_t size_bytes, uint64_t limit_byt
 /* The buffer's bytes, at least so many; NULL with ctx->error set. */
 static void *grow_buffer(struct weir_ctx *ctx, struct emit_buffer *buffer, size_t size_bytes)
 {
-    if (size_bytes <= buffer->capacity)
+    if (size_bytes <= buffer->capacity && buffer->bytes != NULL)
         return buffer->bytes;
-    size_t wanted = align_up(size_bytes, 4096);
+    size_t wanted = align_up(size_bytes > 0 ? size_bytes : 1, 4096); /* no bytes are room as well: NULL is a failure */
     free(buffer->bytes);
     buffer->bytes = malloc(wanted);
     buffer->capacity = buffer->bytes != NULL ? wanted : 0;

@@ -104,6 +104,20 @@ Test(graph, an_operator_of_a_function_that_is_missing_is_refused)
     ASSERT_REFUSED(WEIR_EINVAL, "'fm'", "weir_flat_map() without a function");
 }
 
+static int64_t map(const struct weir_record *record, void *out, const void *arg) { return (void)record, (void)out, (void)arg, 0; }
+
+Test(graph, a_map_that_may_write_nothing_or_too_much_is_refused)
+{
+    cr_assert_null(weir_map(source("in"), "m", map, 0, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'m'", "out_bytes_max", "1 to 1048576");
+    begin_again();
+    cr_assert_null(weir_map(source("in"), "m", map, WEIR_RECORD_BYTES_MAX + 1, NULL));
+    ASSERT_REFUSED(WEIR_EINVAL, "'m'", "1048577", "1 to 1048576");
+    begin_again();
+    sink(weir_map(source("in"), "m", map, WEIR_RECORD_BYTES_MAX, NULL), "out");
+    assert_accepted();
+}
+
 Test(graph, a_key_function_that_is_missing_is_refused)
 {
     cr_assert_null(weir_key_by_fn(source("in"), NULL));

@@ -90,6 +90,8 @@ static int on_record(struct weir_ctx *ctx, const struct weir_record *record)
         char *out = weir_reserve(ctx, 0, 100);
         return out == NULL ? fail_of(ctx) : (memcpy(out, "reserved", 8), weir_emit_reserved(ctx, 8));
     }
+    if (order->what == 'E')
+        return weir_reserve(ctx, 0, 0) == NULL ? weir_fail(ctx, "no room for nothing") : weir_emit_reserved(ctx, 0);
     return change(ctx, order);
 }
 
@@ -615,6 +617,15 @@ Test(harness, a_batch_of_output_is_as_many_records)
     cr_assert_eq(weir_harness_output_count(h, 1), 6u, "records may be empty");
     cr_assert_eq(weir_harness_output(h, 1, 5).size_bytes, 0u);
     cr_assert_eq(weir_harness_output_count(h, 0), 0u);
+    weir_harness_free(h);
+}
+
+Test(harness, no_bytes_may_be_reserved_before_any_others_were)
+{
+    struct weir_harness *h = make();
+    do_it(h, 1, 'E', "");
+    cr_assert_eq(weir_harness_output_count(h, 0), 1u);
+    assert_last(h, "");
     weir_harness_free(h);
 }
 
