@@ -101,7 +101,7 @@ class Context:
     def fresh_directory(self, name):
         path = os.path.join(self.scratch, name)
         shutil.rmtree(path, ignore_errors=True)
-        os.makedirs(path)
+        os.makedirs(path, mode=0o700)  # a checkpoint directory is nobody else's
         return path
 
     def shown(self, arguments):

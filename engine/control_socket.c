@@ -4,6 +4,7 @@
 #include "engine/control.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,17 @@ bool control_peer_is_trusted(int fd)
     return peer.uid == 0 || peer.uid == geteuid();
 }
 
+/* Reading is enough to be refused: state, keys and positions are nobody else's business, and who may enter may reach the socket. */
+static int refuse_mode(int directory_fd, mode_t mode, struct weir_error *err)
+{
+    char link[32], path[PATH_MAX] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory_fd);
+    if (readlink(link, path, sizeof path - 1) <= 0)
+        snprintf(path, sizeof path, "DIR");
+    return error_set(err, WEIR_EPERM, "control socket: the checkpoint directory is open to other users (mode %04o, not 0700): chmod 700 %s",
+                     (unsigned)mode & 07777u, path);
+}
+
 static int check_directory(int directory_fd, struct weir_error *err)
 {
     struct stat status;
@@ -37,10 +49,7 @@ static int check_directory(int directory_fd, struct weir_error *err)
         return error_set(err, WEIR_EPERM, "control socket: the checkpoint directory belongs to user %u, not to %u who runs the job: "
                                           "choose another with --directory",
                          (unsigned)status.st_uid, (unsigned)geteuid());
-    if ((status.st_mode & 022) != 0)
-        return error_set(err, WEIR_EPERM, "control socket: other users may write to the checkpoint directory (mode %04o): chmod 700 it",
-                         (unsigned)status.st_mode & 07777u);
-    return WEIR_OK;
+    return (status.st_mode & 077) != 0 ? refuse_mode(directory_fd, status.st_mode, err) : WEIR_OK;
 }
 
 static int bind_and_listen(int fd, int directory_fd, struct weir_error *err)

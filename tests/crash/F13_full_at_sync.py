@@ -93,6 +93,7 @@ class JobOnThinDisk(Job):
         if self.part in self.places:
             source, target = (os.path.join(self.directory, path) for path in self.places[self.part])
             os.makedirs(source, exist_ok=True)
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)  # it may be the checkpoint directory
             os.makedirs(target, exist_ok=True)
             Disk.run("mount", "--bind", source, target)
         return self

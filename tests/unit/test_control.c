@@ -197,12 +197,17 @@ Test(control, socket_and_directory_are_private)
     cr_assert_eq(status.st_mode & 0777, 0600);
 }
 
-Test(control, a_directory_that_others_may_write_to_is_refused)
+Test(control, a_directory_that_is_open_to_others_in_any_way_is_refused)
 {
+    static const mode_t modes[] = {0777, 0755, 0750, 0740, 0704, 0701, 0720};
+    char mend[SCRATCH_PATH_BYTES + 16];
     int fd = -1;
-    cr_assert_eq(fchmod(directory_fd, 0777), 0);
-    cr_assert_eq(control_listen(directory_fd, &fd, &failure), WEIR_EPERM);
-    cr_assert_not_null(strstr(failure.text, "chmod 700"));
+    snprintf(mend, sizeof mend, "chmod 700 %s", directory);
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        cr_assert_eq(fchmod(directory_fd, modes[i]), 0);
+        cr_assert_eq(control_listen(directory_fd, &fd, &failure), WEIR_EPERM, "%o", (unsigned)modes[i]);
+        cr_assert_not_null(strstr(failure.text, mend), "no '%s' in: %s", mend, failure.text);
+    }
     cr_assert_eq(fchmod(directory_fd, 0700), 0);
     expect_alive();
 }
