@@ -27,10 +27,16 @@ static const char *kind_name(uint32_t kind)
     return kind == MANIFEST_CHECKPOINT ? "checkpoint" : kind == MANIFEST_SAVEPOINT ? "savepoint" : "unreadable";
 }
 
+static const char *state_name(const struct checkpoint_info *info)
+{
+    return info->complete ? "complete" : info->reason.code == WEIR_EVERSION ? "newer version" : "damaged";
+}
+
 static json_t *describe(const struct checkpoint_info *info)
 {
     char created[EVENT_TIME_BYTES];
-    json_t *row = json_pack("{s:I, s:s, s:b}", "id", (json_int_t)info->id, "kind", kind_name(info->kind), "complete", (int)info->complete);
+    json_t *row = json_pack("{s:I, s:s, s:b, s:s}", "id", (json_int_t)info->id, "kind", kind_name(info->kind), "complete",
+                            (int)info->complete, "state", state_name(info));
     if (row == NULL)
         return NULL;
     if (info->kind != 0) {
@@ -49,7 +55,7 @@ static void add_row(struct table *table, const struct checkpoint_info *info)
     bool readable = info->kind != 0;
     table_cell(table, "%llu", (unsigned long long)info->id);
     table_cell(table, "%s", kind_name(info->kind));
-    table_cell(table, "%s", info->complete ? "complete" : "damaged");
+    table_cell(table, "%s", state_name(info));
     table_cell(table, "%s", readable ? event_time_format(info->created_ms, created, sizeof created) : "-");
     table_cell(table, "%s", readable ? human_duration(info->duration_ns, duration, sizeof duration) : "-");
     table_cell(table, "%s", readable ? human_bytes(info->total_bytes, bytes, sizeof bytes) : "-");
@@ -78,7 +84,8 @@ static int print_list(const struct checkpoint_dir *dir, const struct checkpoint_
     json_decref(rows);
     for (size_t i = list->count; i-- > 0 && !as_json;)
         if (!list->checkpoints[i].complete)
-            printf("%llu is damaged: %s\n", (unsigned long long)list->checkpoints[i].id, list->checkpoints[i].reason.text);
+            printf("%llu is %s: %s\n", (unsigned long long)list->checkpoints[i].id,
+                   list->checkpoints[i].reason.code == WEIR_EVERSION ? "of a newer version" : "damaged", list->checkpoints[i].reason.text);
     return status;
 }
 

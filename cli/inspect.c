@@ -162,7 +162,7 @@ void inspect_print_text(const struct manifest *manifest, bool verified, const st
     if (verified && damage->code == WEIR_OK)
         printf("\nVerified: every byte is as it was written.\n");
     else if (verified)
-        printf("\nDamaged: %s\n", damage->text);
+        printf("\n%s: %s\n", damage->code == WEIR_EVERSION ? "Of a newer version" : "Damaged", damage->text);
 }
 
 /* ------------------------------------------------------------------------------------------------ JSON ----------- */

@@ -279,14 +279,12 @@ static int choose_checkpoint(struct coordinator *c, uint64_t *ret_id, struct wei
         return WEIR_OK;
     uint64_t below = state->restore_below_id != 0 ? state->restore_below_id : UINT64_MAX;
     struct manifest *m;
-    int code = checkpoint_find_newest(&c->job->dir, below, skipped, c, &m, err);
-    if (code == WEIR_OK && m->checkpoint_id > state->ignore_up_to_id) {
+    int code = checkpoint_find_between(&c->job->dir, state->ignore_up_to_id, below, skipped, c, &m, err);
+    if (code == WEIR_OK) {
         *ret_id = m->checkpoint_id;
         manifest_free(m);
         return WEIR_OK;
     }
-    if (code == WEIR_OK)
-        manifest_free(m);
     if (code < 0 && code != WEIR_ECORRUPT)
         return code;
     if (state->completed_count == 0 && state->start_id != state->restore_below_id) {

@@ -294,8 +294,9 @@ int task_restore(struct task *task, uint64_t checkpoint_id, struct manifest **re
                  const struct manifest_task **ret_restored, struct weir_error *err);
 /* The file of this task in a checkpoint, for a process that has not restored it itself. snapshot_close() it. */
 int task_open_image(struct task *task, uint64_t checkpoint_id, struct snapshot_reader **ret_reader, struct weir_error *err);
-/* Whether a failure says something about the checkpoint, and not about this process or the disk's mood. */
-static inline bool restore_is_damaged(int code) { return code == WEIR_ECORRUPT || code == WEIR_ENOENT || code == WEIR_EVERSION; }
+/* Whether a failure says something about the checkpoint, and not about this process or the disk's mood. One of a newer version is whole:
+ * it is refused, never passed over for an older one. */
+static inline bool restore_is_damaged(int code) { return code == WEIR_ECORRUPT || code == WEIR_ENOENT; }
 struct restore_loaded {
     uint64_t checkpoint_id;
     const char *mode;

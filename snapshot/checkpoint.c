@@ -118,27 +118,34 @@ int checkpoint_list(const struct checkpoint_dir *dir, struct checkpoint_list *re
  * not for a process that is out of memory, of descriptors or of rights. */
 static bool is_damage(int code)
 {
-    return code == WEIR_ECORRUPT || code == WEIR_EVERSION || code == WEIR_EMISMATCH || code == WEIR_ENOENT ||
-           code == WEIR_EIO;
+    return code == WEIR_ECORRUPT || code == WEIR_EMISMATCH || code == WEIR_ENOENT || code == WEIR_EIO;
 }
 
-/* The first usable one from the end of the list, below below_id. */
-static int choose(const struct checkpoint_dir *dir, const struct checkpoint_list *list, uint64_t below_id,
+/* A checkpoint of a newer version is whole, and its output may be visible: to go on from an older one would write that once more. */
+static int refuse_to_go_on(uint64_t id, int code, const struct weir_error *reason, struct weir_error *err)
+{
+    if (code == WEIR_EVERSION)
+        return error_set(err, code, "checkpoint %" PRIu64 " is of a newer version, and is not passed over for an older one: %s", id,
+                         reason->text);
+    return error_set(err, code, "checkpoint %" PRIu64 " cannot be read, which says nothing about it: %s", id, reason->text);
+}
+
+/* The first usable one from the end of the list, between the two ids. */
+static int choose(const struct checkpoint_dir *dir, const struct checkpoint_list *list, uint64_t above_id, uint64_t below_id,
                   checkpoint_skipped_fn skipped, void *self, struct manifest **ret_manifest, struct weir_error *err)
 {
     size_t skipped_count = 0;
     struct weir_error reason = {0};
     for (size_t i = list->count; i > 0; i--) {
         uint64_t id = list->checkpoints[i - 1].id;
-        if (id >= below_id)
+        if (id >= below_id || id <= above_id)
             continue;
         memset(&reason, 0, sizeof reason);
         int code = read_complete(dir, id, ret_manifest, &reason);
         if (code == WEIR_OK)
             return WEIR_OK;
         if (!is_damage(code))
-            return error_set(err, code, "checkpoint %" PRIu64 " cannot be read, which says nothing about it: %s", id,
-                             reason.text);
+            return refuse_to_go_on(id, code, &reason, err);
         if (skipped != NULL)
             skipped(self, id, &reason);
         skipped_count++;
@@ -152,12 +159,18 @@ static int choose(const struct checkpoint_dir *dir, const struct checkpoint_list
 int checkpoint_find_newest(const struct checkpoint_dir *dir, uint64_t below_id, checkpoint_skipped_fn skipped,
                            void *self, struct manifest **ret_manifest, struct weir_error *err)
 {
+    return checkpoint_find_between(dir, 0, below_id, skipped, self, ret_manifest, err);
+}
+
+int checkpoint_find_between(const struct checkpoint_dir *dir, uint64_t above_id, uint64_t below_id, checkpoint_skipped_fn skipped,
+                            void *self, struct manifest **ret_manifest, struct weir_error *err)
+{
     struct checkpoint_list list;
     int code = checkpoint_list_ids(dir, &list, err);
     if (code != WEIR_OK)
         return code;
     struct manifest *m = NULL;
-    code = choose(dir, &list, below_id, skipped, self, &m, err);
+    code = choose(dir, &list, above_id, below_id, skipped, self, &m, err);
     checkpoint_list_free(&list);
     if (code != WEIR_OK)
         return code;

@@ -14,7 +14,7 @@ struct checkpoint_info {
     int64_t created_ms;
     int64_t duration_ns;
     uint64_t total_bytes;
-    struct weir_error reason; /* why it is not complete: file, offset, expected, found */
+    struct weir_error reason; /* why it is not complete: file, offset, expected, found; WEIR_EVERSION: no damage, but of a newer version */
 };
 
 struct checkpoint_list {
@@ -35,10 +35,15 @@ typedef void (*checkpoint_skipped_fn)(void *self, uint64_t checkpoint_id, const 
 
 /* The newest complete one with an id below below_id (UINT64_MAX: of all), made durable (the directory is synced: its
  * writer may have died before that). When a file of it turns out to be damaged while loading, go on below its id.
- * WEIR_OK; WEIR_END: there are none at all (below below_id); WEIR_ECORRUPT: there are, but none is complete. Out of
- * memory, descriptors or rights is no damage: then it fails instead of going back to an older one. */
+ * WEIR_OK; WEIR_END: there are none at all (below below_id); WEIR_ECORRUPT: there are, but none is complete. WEIR_EVERSION:
+ * the newest that is not damaged is of a newer version of the format, and is not passed over. Out of memory, descriptors or
+ * rights is no damage: then it fails as well instead of going back to an older one. */
 int checkpoint_find_newest(const struct checkpoint_dir *dir, uint64_t below_id, checkpoint_skipped_fn skipped,
                            void *self, struct manifest **ret_manifest, struct weir_error *err);
+
+/* The same, but as if those with ids up to above_id were not there: of another run, and not to be read. */
+int checkpoint_find_between(const struct checkpoint_dir *dir, uint64_t above_id, uint64_t below_id, checkpoint_skipped_fn skipped,
+                            void *self, struct manifest **ret_manifest, struct weir_error *err);
 
 /* The largest checkpoint id that any file here carries, complete or not, and 0 where there is none: new ids start above
  * it. */

@@ -63,7 +63,8 @@ static bool all_zero(const unsigned char *bytes, size_t size_bytes)
     return true;
 }
 
-/* Magic, version and seal, in this order: a page of another version may be sealed in another way. */
+/* Magic, version and seal. Pages of every version are sealed alike, so that a newer one is told from one whose version is damaged; there is
+ * none before 1. */
 static int page_check(const unsigned char *page, const char *magic, const char *part, const char *file, uint64_t offset,
                       struct weir_error *err)
 {
@@ -74,11 +75,12 @@ static int page_check(const unsigned char *page, const char *magic, const char *
     uint32_t version = reader_u32(&r);
     uint64_t expected = page_seal_read(page);
     uint64_t found = bytes_checksum(page, SNAPSHOT_SEALED_BYTES);
+    bool newer = expected == found && version > SNAPSHOT_VERSION;
     if (version != SNAPSHOT_VERSION)
-        return error_set(err, expected == found ? WEIR_EVERSION : WEIR_ECORRUPT,
+        return error_set(err, newer ? WEIR_EVERSION : WEIR_ECORRUPT,
                          "%s: byte %" PRIu64 ": the %s has format version %" PRIu32 ", this program reads version %u%s",
                          file, offset + FORMAT_MAGIC_BYTES, part, version, SNAPSHOT_VERSION,
-                         expected == found ? ": use the version of weir that wrote it, or a newer one" : "");
+                         newer ? ": run the weir that wrote it, or a newer one, or use another checkpoint directory" : "");
     if (expected != found)
         return error_set(err, WEIR_ECORRUPT,
                          "%s: byte %" PRIu64 ": the %s fails its checksum: expected %016" PRIx64 ", found %016" PRIx64,

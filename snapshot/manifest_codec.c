@@ -336,6 +336,17 @@ static int decode_body(struct reader *r, struct manifest *m, struct weir_error *
     return code;
 }
 
+/* Every version has magic and version at the front and the checksum of all before it in the last 8 bytes. So one that this build does not
+ * know is told from damage: it is newer where the checksum vouches for it (there is none before 1), and a changed byte where not. */
+static int refuse_version(uint32_t version, bool vouched, struct weir_error *err)
+{
+    if (vouched && version > MANIFEST_VERSION)
+        return error_set(err, WEIR_EVERSION, "byte 8: format version %" PRIu32 ", this program reads version %u: run the weir that wrote "
+                         "it, or a newer one, or use another checkpoint directory", version, MANIFEST_VERSION);
+    return error_set(err, WEIR_ECORRUPT, "byte 8: format version %" PRIu32 ", this program reads version %u%s", version,
+                     MANIFEST_VERSION, vouched ? "" : ", and its checksum fails");
+}
+
 /* Magic, version, size, checksum, in this order: the words are the better, the earlier it is clear what the file is. */
 static int decode_head(struct reader *r, struct weir_error *err)
 {
@@ -349,10 +360,7 @@ static int decode_head(struct reader *r, struct weir_error *err)
     uint64_t expected = reader_u64(&last);
     uint64_t found = bytes_checksum(r->data, r->size_bytes - TRAILER_BYTES);
     if (version != MANIFEST_VERSION)
-        return error_set(err, expected == found ? WEIR_EVERSION : WEIR_ECORRUPT,
-                         "byte 8: format version %" PRIu32 ", this program reads version %u%s", version,
-                         MANIFEST_VERSION,
-                         expected == found ? ": use the version of weir that wrote it, or a newer one" : "");
+        return refuse_version(version, expected == found, err);
     uint32_t reserved = reader_u32(r);
     uint64_t size_bytes = reader_u64(r);
     if (size_bytes != r->size_bytes)

@@ -114,8 +114,9 @@ def empty_manifest(job, random):
     return os.path.basename(newest_manifest(job))
 
 
-def newer_format(job, random):
-    """The version stands behind the magic."""
+def changed_version(job, random):
+    """The version stands behind the magic. The checksum does not vouch for this one: it is damage. Of one that is newer indeed:
+    integration/test_bad_input.c."""
     path = newest_manifest(job)
     with open(path, "r+b") as file:
         file.seek(8)
@@ -216,7 +217,7 @@ def make_cases(setting, random):
     for i in range(8 if setting.long else 2):
         mode = ["lazy", "eager"][i % 2]
         for damage in (flip_snapshot, truncate_snapshot, remove_snapshot, zero_block, swap_blocks, stale_block, flip_manifest, truncate_manifest,
-                       empty_manifest, newer_format, duplicate_manifest, junk):
+                       empty_manifest, changed_version, duplicate_manifest, junk):
             yield make_case(damage, type(random)(random.randrange(1 << 30)), False, mode)
         yield make_case(random.choice((flip_snapshot, truncate_manifest)), type(random)(random.randrange(1 << 30)), True, mode)
 

@@ -112,39 +112,102 @@ Test(bad_input, an_input_file_that_gets_shorter_fails_with_its_name_and_offset_a
 
 /* ---- checkpoints of a later version ---- */
 
-/* Its version counted up, and the checksum made right: what a later Weir may leave. */
-static void make_newer(const char *name)
+/* Its version counted up, and the checksum of its first sealed_bytes (0: of all but the last 8), which follows them, made right: what a
+ * later Weir may leave. */
+static void make_newer(const char *below, const char *name, size_t sealed_bytes)
 {
     static unsigned char bytes[1 << 20];
-    char path[2 * PATH_BYTES];
-    snprintf(path, sizeof path, "%s/%s", s.directory, name);
+    char path[3 * PATH_BYTES];
+    snprintf(path, sizeof path, "%s%s/%s", s.directory, below, name);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     ssize_t size_bytes = read(fd, bytes, sizeof bytes);
     cr_assert_gt(size_bytes, 32);
+    sealed_bytes = sealed_bytes > 0 ? sealed_bytes : (size_t)size_bytes - 8;
     bytes[8]++;
-    uint64_t sum = bytes_checksum(bytes, (size_t)size_bytes - 8);
+    uint64_t sum = bytes_checksum(bytes, sealed_bytes);
     for (unsigned i = 0; i < 8; i++)
-        bytes[size_bytes - 8 + i] = (unsigned char)(sum >> (8 * i));
+        bytes[sealed_bytes + i] = (unsigned char)(sum >> (8 * i));
     cr_assert_eq(pwrite(fd, bytes, (size_t)size_bytes, 0), size_bytes);
     close(fd);
+}
+
+/* The names in a folder of the checkpoint directory that begin so, sorted. */
+static struct lines names_in(const char *below, const char *begin)
+{
+    char path[2 * PATH_BYTES];
+    struct lines names = {0};
+    snprintf(path, sizeof path, "%s%s", s.directory, below);
+    DIR *directory = opendir(path);
+    cr_assert_not_null(directory, "%s", path);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        if (strncmp(entry->d_name, begin, strlen(begin)) == 0)
+            lines_add(&names, "%s", entry->d_name);
+    closedir(directory);
+    lines_sort(&names);
+    cr_assert_gt(names.count, 0, "%s", path);
+    return names;
+}
+
+static void expect_refused(unsigned manifests, const char *file)
+{
+    size_t before = output_count(s.output);
+    cr_assert_eq(run_job(&s, "--set count=200 --checkpoints-retained 2"), REFUSED, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, file, "version 2", "reads version 1", "another checkpoint directory");
+    cr_assert_null(strstr(s.err, "--from-scratch"), "it is nothing to throw away: %s", s.err);
+    cr_assert_eq(manifests_on_disk(&s), manifests, "nothing is deleted");
+    cr_assert_eq(output_count(s.output), before);
+    cr_assert_eq(event_count(&s, "checkpoint_skipped_damaged"), 0);
 }
 
 Test(bad_input, the_directory_of_a_later_version_is_refused_and_left_as_it_is)
 {
     cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
-    unsigned count = 0;
-    DIR *directory = opendir(s.directory);
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
-        if (strncmp(entry->d_name, "manifest-", 9) == 0) {
-            make_newer(entry->d_name);
-            count++;
-        }
-    closedir(directory);
-    cr_assert_gt(count, 0);
-    size_t before = output_count(s.output);
-    int status = run_job(&s, "--set count=200");
-    cr_assert(status == REFUSED || status == 5, "%d: %s", status, s.err);
-    ASSERT_ERR_SAYS(&s, "version 2", "--from-scratch");
-    cr_assert_eq(manifests_on_disk(&s), count, "nothing is deleted");
-    cr_assert_eq(output_count(s.output), before);
+    struct lines manifests = names_in("", "manifest-");
+    for (size_t i = 0; i < manifests.count; i++)
+        make_newer("", manifests.line[i], 0);
+    expect_refused((unsigned)manifests.count, manifests.line[manifests.count - 1]);
+    lines_free(&manifests);
+}
+
+/* What the later version made visible would be written once more. */
+Test(bad_input, a_newest_checkpoint_of_a_later_version_is_not_passed_over_for_an_older_one)
+{
+    cr_assert_eq(run_job(&s, "--set count=100 --checkpoints-retained 2"), 0, "%s", s.err);
+    cr_assert_eq(run_job(&s, "--set count=150 --checkpoints-retained 2"), 0, "%s", s.err);
+    struct lines manifests = names_in("", "manifest-");
+    cr_assert_eq(manifests.count, 2);
+    make_newer("", manifests.line[1], 0);
+    expect_refused(2, manifests.line[1]);
+    cr_assert_eq(weir(&s, "checkpoints @"), 0, "%s", s.err);
+    ASSERT_OUT_SAYS(&s, "newer version", "is of a newer version", "reads version 1");
+    cr_assert_null(strstr(s.out, "damaged"), "%s", s.out);
+    cr_assert_eq(weir(&s, "inspect @"), REFUSED, "%s", s.err);
+    lines_free(&manifests);
+}
+
+Test(bad_input, a_newest_snapshot_of_a_later_version_is_not_passed_over_either)
+{
+    cr_assert_eq(run_job(&s, "--set count=100 --checkpoints-retained 2"), 0, "%s", s.err);
+    cr_assert_eq(run_job(&s, "--set count=150 --checkpoints-retained 2"), 0, "%s", s.err);
+    struct lines snapshots = names_in("/snapshots", "0");
+    make_newer("/snapshots", snapshots.line[snapshots.count - 1], 4088);
+    expect_refused(2, snapshots.line[snapshots.count - 1]);
+    cr_assert_eq(weir(&s, "inspect @ --verify"), REFUSED, "%s", s.err);
+    ASSERT_OUT_SAYS(&s, "Of a newer version");
+    lines_free(&snapshots);
+}
+
+/* --from-scratch leaves it alone, also when the job has to recover before its own first checkpoint. */
+Test(bad_input, a_checkpoint_of_a_later_version_is_in_nobodys_way_from_scratch)
+{
+    cr_assert_eq(run_job(&s, "--set count=100"), 0, "%s", s.err);
+    struct lines manifests = names_in("", "manifest-");
+    char aside[2 * PATH_BYTES];
+    snprintf(aside, sizeof aside, "%s.aside", s.output);
+    make_newer("", manifests.line[manifests.count - 1], 0);
+    cr_assert_eq(rename(s.output, aside), 0, "from scratch it wants an empty one");
+    s.kill_list = strdup("t2:1@count");
+    cr_assert_eq(run_job(&s, "--set count=200 --from-scratch --takeover off --checkpoint-interval 1h"), 0, "%s", s.err);
+    cr_assert_geq(event_count(&s, "recovery_started"), 1, "%s", s.err);
+    lines_free(&manifests);
 }

@@ -189,22 +189,55 @@ Test(checkpoint, a_directory_full_of_junk_disturbs_nothing)
     cr_expect_eq(skips.count, 4);
 }
 
-Test(checkpoint, a_newer_format_is_skipped_with_words)
+/* Its version, and a checksum that vouches for it or does not. */
+static void set_version(const char *name, unsigned char version, bool vouched)
+{
+    size_t size_bytes;
+    unsigned char *bytes = fixture_slurp(path, name, &size_bytes);
+    bytes[8] = version;
+    XXH64_hash_t hash = XXH3_64bits(bytes, size_bytes - 8);
+    if (vouched)
+        memcpy(bytes + size_bytes - 8, &hash, 8);
+    fixture_spit(path, name, bytes, size_bytes);
+    free(bytes);
+}
+
+Test(checkpoint, one_of_a_newer_version_is_refused_and_not_passed_over)
+{
+    for (uint64_t id = 1; id <= 3; id++)
+        make(id);
+    set_version("manifest-00000000000000000002", 9, true);
+    struct skips skips;
+    uint64_t id = 0;
+    cr_expect_eq(newest(UINT64_MAX, &skips, &id), WEIR_OK, "it is in nobody's way below one that can be used");
+    cr_expect_eq(id, 3);
+    flip("manifest-00000000000000000003", 60);
+    cr_expect_eq(newest(UINT64_MAX, &skips, &id), WEIR_EVERSION);
+    cr_expect_eq(skips.count, 1, "only the damaged one");
+    static const char *const words[] = {"checkpoint 2 is of a newer version", "manifest-00000000000000000002", "format version 9",
+                                        "reads version 1", "another checkpoint directory"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        cr_expect_not_null(strstr(err.text, words[i]), "no '%s' in: %s", words[i], err.text);
+    struct manifest *m = NULL;
+    cr_expect_eq(checkpoint_find_between(&dir, 2, UINT64_MAX, NULL, NULL, &m, &err), WEIR_ECORRUPT, "those that are not to be read");
+    struct checkpoint_list list;
+    cr_assert_eq(checkpoint_list(&dir, &list, &err), WEIR_OK, "%s", err.text);
+    cr_expect_eq(list.checkpoints[1].reason.code, WEIR_EVERSION);
+    cr_expect_eq(list.checkpoints[2].reason.code, WEIR_ECORRUPT);
+    checkpoint_list_free(&list);
+}
+
+Test(checkpoint, a_version_that_its_checksum_does_not_vouch_for_is_damage)
 {
     make(1);
     make(2);
-    size_t size_bytes;
-    unsigned char *bytes = fixture_slurp(path, "manifest-00000000000000000002", &size_bytes);
-    bytes[8] = 9;
-    XXH64_hash_t hash = XXH3_64bits(bytes, size_bytes - 8);
-    memcpy(bytes + size_bytes - 8, &hash, 8);
-    fixture_spit(path, "manifest-00000000000000000002", bytes, size_bytes);
-    free(bytes);
+    set_version("manifest-00000000000000000002", 9, false);
     struct skips skips;
     uint64_t id = 0;
-    cr_expect_eq(newest(UINT64_MAX, &skips, &id), WEIR_OK);
+    cr_expect_eq(newest(UINT64_MAX, &skips, &id), WEIR_OK, "%s", err.text);
     cr_expect_eq(id, 1);
-    cr_expect_eq(skips.last.code, WEIR_EVERSION);
+    cr_expect_eq(skips.last.code, WEIR_ECORRUPT);
+    cr_expect_not_null(strstr(skips.last.text, "its checksum fails"), "%s", skips.last.text);
 }
 
 Test(checkpoint, verify_reads_every_byte)

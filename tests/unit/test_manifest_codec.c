@@ -195,6 +195,9 @@ Test(manifest_codec, another_version_is_refused_as_such)
     reseal(bytes, size_bytes);
     cr_expect_eq(decode(bytes, size_bytes), WEIR_EVERSION);
     cr_expect_not_null(strstr(err.text, "format version 2, this program reads version 1"), "%s", err.text);
+    bytes[8] = 0;
+    reseal(bytes, size_bytes);
+    cr_expect_eq(decode(bytes, size_bytes), WEIR_ECORRUPT, "there never was such a one");
     free(bytes);
 }
 
