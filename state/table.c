@@ -163,33 +163,33 @@ __attribute__((noinline, cold)) static void load_buckets(const struct table *tab
         (void)chunk_read(table->region, chunks[i]);
 }
 
-/* Keys [first, end). Pass by pass, so that the misses of each pass overlap: directory, table entry, tags, row. */
-__attribute__((always_inline)) static inline void look_ahead_some(const struct table *table, const uint64_t *hashes, size_t first, size_t end,
-                                                                  bool far, struct lookahead *ret)
+/* Pass by pass, so that the misses of each pass overlap: directory, table entry, tags, row. `at`: where in *ret the results go. */
+__attribute__((always_inline)) static inline void look_ahead_some(const struct table *table, const uint64_t *hashes, size_t count, bool far,
+                                                                  struct lookahead *ret, size_t at)
 {
-    const uint32_t *entries[TOGETHER];
+    const uint32_t *entries[LOOKAHEAD];
     uint32_t flags = 0;
-    for (size_t i = first; i < end; i++) {
+    for (size_t i = 0; i < count; i++) {
         entries[i] = directory_entry(table, hashes[i]);
         if (far)
             __builtin_prefetch(entries[i]);
     }
-    for (size_t i = first; i < end; i++) {
-        ret->chunks[i] = *entries[i];
+    for (size_t i = 0; i < count; i++) {
+        ret->chunks[at + i] = *entries[i];
         if (far)
-            __builtin_prefetch(&table->region->table[ret->chunks[i]]);
+            __builtin_prefetch(&table->region->table[ret->chunks[at + i]]);
     }
-    for (size_t i = first; i < end; i++) {
-        uint32_t entry = table->region->table[ret->chunks[i]];
+    for (size_t i = 0; i < count; i++) {
+        uint32_t entry = table->region->table[ret->chunks[at + i]];
         flags |= entry;
-        ret->buckets[i] = chunk_physical(table->region, entry);
+        ret->buckets[at + i] = chunk_physical(table->region, entry);
         if (far)
-            __builtin_prefetch(ret->buckets[i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]));
+            __builtin_prefetch(ret->buckets[at + i] + BUCKET_TAGS_OFFSET + bucket_home(table, hashes[i]));
     }
     if (__builtin_expect((flags & CHUNK_ON_DISK) != 0, 0)) /* where they will be is known: chunk_load() does not move them */
-        load_buckets(table, ret->chunks + first, end - first);
-    for (size_t i = first; i < end; i++) {
-        const unsigned char *bucket = ret->buckets[i];
+        load_buckets(table, ret->chunks + at, count);
+    for (size_t i = 0; i < count; i++) {
+        const unsigned char *bucket = ret->buckets[at + i];
         unsigned char tag = bucket_tag(hashes[i]);
         uint32_t slot = bucket_home(table, hashes[i]);
         struct bucket_matches matches = bucket_match(bucket + BUCKET_TAGS_OFFSET + slot, tag);
@@ -198,12 +198,12 @@ __attribute__((always_inline)) static inline void look_ahead_some(const struct t
             matches = bucket_match(bucket + BUCKET_TAGS_OFFSET + slot, tag);
         }
         uint32_t candidates = matches.same != 0 ? matches.same : matches.empty;
-        ret->slots[i] = bucket_slot(table, slot + (uint32_t)__builtin_ctz(candidates));
+        ret->slots[at + i] = bucket_slot(table, slot + (uint32_t)__builtin_ctz(candidates));
         if (!far)
             continue;
         if (matches.same == 0)
             __builtin_prefetch(bucket, 1); /* the header counts rows */
-        const unsigned char *row = bucket + bucket_row_offset(table, ret->slots[i]);
+        const unsigned char *row = bucket + bucket_row_offset(table, ret->slots[at + i]);
         __builtin_prefetch(row, 1);
         __builtin_prefetch(row + table->row_bytes - 1, 1);
     }
@@ -212,8 +212,8 @@ __attribute__((always_inline)) static inline void look_ahead_some(const struct t
 __attribute__((always_inline)) static inline void look_ahead(const struct table *table, const uint64_t *hashes, size_t count, bool far,
                                                              struct lookahead *ret)
 {
-    for (size_t first = 0; first < count; first += LOOKAHEAD)
-        look_ahead_some(table, hashes, first, u64_min(first + LOOKAHEAD, count), far, ret);
+    for (size_t at = 0; at < count; at += LOOKAHEAD)
+        look_ahead_some(table, hashes + at, u64_min(count - at, LOOKAHEAD), far, ret, at);
 }
 
 /* Apart, so that the compiler knows the size of the key where it is the most frequent one. */

@@ -640,7 +640,7 @@ TAKEOVER = [
         ("engine/takeover.c", "shared->hung != 0 || ", "")],
         "what hung the task hangs the taker", "crash.poison:once"),
     bug("takeover.for_ever", "engine/takeover.c",
-        "    if (attempts < TAKEOVERS_MAX)\n", "    if (attempts < TAKEOVERS_MAX * 1000)\n",
+        "memory_order_relaxed) >= TAKEOVERS_MAX;\n", "memory_order_relaxed) >= TAKEOVERS_MAX * 1000;\n",
         "a taker that dies each time is forked for ever", "crash.takeovers:too often"),
     bug_of_edits("takeover.sink_without_resume", [
         ("engine/takeover.c", "if (node->kind == NODE_SINK && node->sink->resume == NULL)",
