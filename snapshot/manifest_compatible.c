@@ -5,7 +5,37 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define ADVICE_DECLARATION ": restore the declaration, or start without the checkpoint"
+/* Of a message of WEIR_ERROR_BYTES; the rest is for what stands around it, and what to do. */
+#define DIFFERENCES_BYTES 600
+
+/* What to do about a difference; said once for all that it is the answer to. */
+#define ADVICE_TABLE(X)                                                                                                \
+    X(ADVICE_DECLARATION, "restore the declaration, or start without the checkpoint")                                  \
+    X(ADVICE_PARALLELISM, "a checkpoint can only be restored with the same parallelism: use it again")                 \
+    X(ADVICE_NAME, "give it its old name back, or start without the checkpoint")                                       \
+    X(ADVICE_TAKE_OUT, "take it out, or start without the checkpoint")
+
+enum advice {
+#define ADVICE_ENUM(id, text) id,
+    ADVICE_TABLE(ADVICE_ENUM)
+#undef ADVICE_ENUM
+    ADVICE_COUNT
+};
+
+static const char *const advice_texts[] = {
+#define ADVICE_TEXT(id, text) text,
+    ADVICE_TABLE(ADVICE_TEXT)
+#undef ADVICE_TEXT
+};
+
+/* All differences of the operators: as many in words as there is room for. */
+struct differences {
+    char text[DIFFERENCES_BYTES];
+    size_t used;
+    unsigned count;
+    unsigned left_out;
+    bool advised[ADVICE_COUNT];
+};
 
 static const char *const kind_names[] = {[WEIR_VALUE] = "value", [WEIR_LIST] = "list", [WEIR_MAP] = "map"};
 static const char *const scope_names[] = {[WEIR_PER_KEY] = "per key", [WEIR_PER_OPERATOR] = "per operator"};
@@ -41,118 +71,141 @@ static void size_text(const struct manifest_state *state, char text[32])
         snprintf(text, 32, "a varying size");
 }
 
-static int check_state(const char *op, const struct manifest_state *found, const struct manifest_state *expected,
-                       struct weir_error *err)
+static void differ(struct differences *d, enum advice advice, const char *format, ...) WEIR_PRINTF(3, 4);
+static void differ(struct differences *d, enum advice advice, const char *format, ...)
 {
-    if (found->kind != expected->kind)
-        return error_set(
-            err, WEIR_EMISMATCH,
-            "state '%s' of operator '%s' was a %s in the checkpoint, the job declares a %s" ADVICE_DECLARATION,
-            found->name, op, name_in(kind_names, COUNT_OF(kind_names), found->kind),
-            name_in(kind_names, COUNT_OF(kind_names), expected->kind));
-    if (found->scope != expected->scope)
-        return error_set(
-            err, WEIR_EMISMATCH,
-            "state '%s' of operator '%s' was %s in the checkpoint, the job declares it %s" ADVICE_DECLARATION,
-            found->name, op, name_in(scope_names, COUNT_OF(scope_names), found->scope),
-            name_in(scope_names, COUNT_OF(scope_names), expected->scope));
-    if (found->size_bytes != expected->size_bytes) {
-        char had[32];
-        char declares[32];
-        size_text(found, had);
-        size_text(expected, declares);
-        return error_set(err, WEIR_EMISMATCH,
-                         "state '%s' of operator '%s' had %s in the checkpoint, the job declares %s" ADVICE_DECLARATION,
-                         found->name, op, had, declares);
+    char text[DIFFERENCES_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const char *separator = d->count > 0 ? "; " : "";
+    d->count++;
+    d->advised[advice] = true;
+    if (d->left_out > 0 || d->used + strlen(separator) + strlen(text) >= sizeof d->text) {
+        d->left_out++;
+        return;
     }
-    if (found->version != expected->version)
-        return error_set(err, WEIR_EMISMATCH,
-                         "state '%s' of operator '%s' had version %" PRIu32
-                         " in the checkpoint, the job declares version %" PRIu32 ADVICE_DECLARATION,
-                         found->name, op, found->version, expected->version);
-    return WEIR_OK;
+    d->used += (size_t)snprintf(d->text + d->used, sizeof d->text - d->used, "%s%s", separator, text);
 }
 
-static int check_states(const struct manifest_operator *found, const struct manifest_operator *expected,
-                        struct weir_error *err)
+static int refuse_differences(const struct differences *d, struct weir_error *err)
+{
+    if (d->count == 0)
+        return WEIR_OK;
+    error_set(err, WEIR_EMISMATCH, "%s", d->text);
+    if (d->left_out > 0)
+        error_append(err, "; and %u more differences", d->left_out);
+    const char *separator = ": ";
+    for (unsigned i = 0; i < ADVICE_COUNT; i++)
+        if (d->advised[i]) {
+            error_append(err, "%s%s", separator, advice_texts[i]);
+            separator = "; ";
+        }
+    return WEIR_EMISMATCH;
+}
+
+static void check_size(const char *op, const struct manifest_state *found, const struct manifest_state *expected, struct differences *d)
+{
+    char had[32];
+    char declares[32];
+    if (found->size_bytes == expected->size_bytes || found->kind != expected->kind) /* another kind has another size */
+        return;
+    size_text(found, had);
+    size_text(expected, declares);
+    differ(d, ADVICE_DECLARATION, "state '%s' of operator '%s' had %s in the checkpoint, the job declares %s", found->name, op, had, declares);
+}
+
+static void check_state(const char *op, const struct manifest_state *found, const struct manifest_state *expected, struct differences *d)
+{
+    if (found->kind != expected->kind)
+        differ(d, ADVICE_DECLARATION, "state '%s' of operator '%s' was a %s in the checkpoint, the job declares a %s", found->name, op,
+               name_in(kind_names, COUNT_OF(kind_names), found->kind), name_in(kind_names, COUNT_OF(kind_names), expected->kind));
+    if (found->scope != expected->scope)
+        differ(d, ADVICE_DECLARATION, "state '%s' of operator '%s' was %s in the checkpoint, the job declares it %s", found->name, op,
+               name_in(scope_names, COUNT_OF(scope_names), found->scope), name_in(scope_names, COUNT_OF(scope_names), expected->scope));
+    check_size(op, found, expected, d);
+    if (found->version != expected->version)
+        differ(d, ADVICE_DECLARATION,
+               "state '%s' of operator '%s' had version %" PRIu32 " in the checkpoint, the job declares version %" PRIu32, found->name, op,
+               found->version, expected->version);
+}
+
+/* Where the two have the same states: a state is known by its number as well. */
+static void check_order(const struct manifest_operator *found, const struct manifest_operator *expected, struct differences *d)
 {
     for (uint32_t i = 0; i < found->state_count; i++) {
         const struct manifest_state *state = find_state(expected, found->states[i].name);
-        if (state == NULL)
-            return error_set(
-                err, WEIR_EMISMATCH,
-                "state '%s' of operator '%s' is in the checkpoint, the job does not declare it" ADVICE_DECLARATION,
-                found->states[i].name, found->name);
-        int code = check_state(found->name, &found->states[i], state, err);
-        if (code != WEIR_OK)
-            return code;
         if (state - expected->states != i)
-            return error_set(err, WEIR_EMISMATCH,
-                             "state '%s' of operator '%s' was number %" PRIu32
-                             " in the checkpoint, the job declares it as number %d" ADVICE_DECLARATION,
-                             state->name, found->name, i, (int)(state - expected->states));
+            differ(d, ADVICE_DECLARATION,
+                   "state '%s' of operator '%s' was number %" PRIu32 " in the checkpoint, the job declares it as number %d", state->name,
+                   found->name, i, (int)(state - expected->states));
+    }
+}
+
+static void check_states(const struct manifest_operator *found, const struct manifest_operator *expected, struct differences *d)
+{
+    bool same_names = true;
+    for (uint32_t i = 0; i < found->state_count; i++) {
+        const struct manifest_state *state = find_state(expected, found->states[i].name);
+        if (state != NULL) {
+            check_state(found->name, &found->states[i], state, d);
+            continue;
+        }
+        same_names = false;
+        differ(d, ADVICE_DECLARATION, "state '%s' of operator '%s' is in the checkpoint, the job does not declare it", found->states[i].name,
+               found->name);
     }
     for (uint32_t i = 0; i < expected->state_count; i++)
-        if (find_state(found, expected->states[i].name) == NULL)
-            return error_set(err, WEIR_EMISMATCH,
-                             "state '%s' of operator '%s' is declared by the job, the checkpoint does not have "
-                             "it" ADVICE_DECLARATION,
-                             expected->states[i].name, expected->name);
-    return WEIR_OK;
+        if (find_state(found, expected->states[i].name) == NULL) {
+            same_names = false;
+            differ(d, ADVICE_DECLARATION, "state '%s' of operator '%s' is declared by the job, the checkpoint does not have it",
+                   expected->states[i].name, expected->name);
+        }
+    if (same_names)
+        check_order(found, expected, d);
 }
 
-static int check_keys(const struct manifest_operator *found, const struct manifest_operator *expected,
-                      struct weir_error *err)
+static void check_keys(const struct manifest_operator *found, const struct manifest_operator *expected, struct differences *d)
 {
     if (found->keyed != expected->keyed)
-        return error_set(err, WEIR_EMISMATCH,
-                         "operator '%s' was %s in the checkpoint, the job makes it %s" ADVICE_DECLARATION, found->name,
-                         found->keyed ? "keyed" : "not keyed", expected->keyed ? "keyed" : "not keyed");
-    if (found->key_bytes != expected->key_bytes)
-        return error_set(err, WEIR_EMISMATCH,
-                         "the keys of operator '%s' had %" PRIu32
-                         " bytes in the checkpoint, in the job they have %" PRIu32 " (0: varying)" ADVICE_DECLARATION,
-                         found->name, found->key_bytes, expected->key_bytes);
-    return WEIR_OK;
+        differ(d, ADVICE_DECLARATION, "operator '%s' was %s in the checkpoint, the job makes it %s", found->name,
+               found->keyed ? "keyed" : "not keyed", expected->keyed ? "keyed" : "not keyed");
+    else if (found->key_bytes != expected->key_bytes)
+        differ(d, ADVICE_DECLARATION,
+               "the keys of operator '%s' had %" PRIu32 " bytes in the checkpoint, in the job they have %" PRIu32 " (0: varying)",
+               found->name, found->key_bytes, expected->key_bytes);
 }
 
-static int check_operator(const struct manifest_operator *found, const struct manifest_operator *expected,
-                          struct weir_error *err)
+static void check_operator(const struct manifest_operator *found, const struct manifest_operator *expected, struct differences *d)
 {
-    if (found->kind != expected->kind)
-        return error_set(err, WEIR_EMISMATCH,
-                         "'%s' was of kind %s in the checkpoint, in the job it is of kind %s" ADVICE_DECLARATION,
-                         found->name, name_in(operator_kind_names, COUNT_OF(operator_kind_names), found->kind),
-                         name_in(operator_kind_names, COUNT_OF(operator_kind_names), expected->kind));
+    if (found->kind != expected->kind) {
+        differ(d, ADVICE_DECLARATION, "'%s' was of kind %s in the checkpoint, in the job it is of kind %s", found->name,
+               name_in(operator_kind_names, COUNT_OF(operator_kind_names), found->kind),
+               name_in(operator_kind_names, COUNT_OF(operator_kind_names), expected->kind));
+        return;
+    }
     if (found->parallelism != expected->parallelism)
-        return error_set(err, WEIR_EMISMATCH,
-                         "operator '%s' had parallelism %" PRIu32 " in the checkpoint, the job declares %" PRIu32
-                         ": a checkpoint can only be restored with the same parallelism: use %" PRIu32 " again",
-                         found->name, found->parallelism, expected->parallelism, found->parallelism);
-    int code = check_keys(found, expected, err);
-    return code == WEIR_OK ? check_states(found, expected, err) : code;
+        differ(d, ADVICE_PARALLELISM, "operator '%s' had parallelism %" PRIu32 " in the checkpoint, the job declares %" PRIu32, found->name,
+               found->parallelism, expected->parallelism);
+    check_keys(found, expected, d);
+    check_states(found, expected, d);
 }
 
 static int check_operators(const struct manifest *found, const struct manifest *expected, struct weir_error *err)
 {
+    struct differences d = {0};
     for (uint32_t i = 0; i < found->operator_count; i++) {
         const struct manifest_operator *op = find_operator(expected, found->operators[i].name);
-        if (op == NULL)
-            return error_set(err, WEIR_EMISMATCH,
-                             "operator '%s' is in the checkpoint, the job does not have it: give it its old name back, "
-                             "or start without the checkpoint",
-                             found->operators[i].name);
-        int code = check_operator(&found->operators[i], op, err);
-        if (code != WEIR_OK)
-            return code;
+        if (op != NULL)
+            check_operator(&found->operators[i], op, &d);
+        else
+            differ(&d, ADVICE_NAME, "operator '%s' is in the checkpoint, the job does not have it", found->operators[i].name);
     }
     for (uint32_t i = 0; i < expected->operator_count; i++)
         if (find_operator(found, expected->operators[i].name) == NULL)
-            return error_set(err, WEIR_EMISMATCH,
-                             "operator '%s' is in the job, the checkpoint does not have it: take it out, or start "
-                             "without the checkpoint",
-                             expected->operators[i].name);
-    return WEIR_OK;
+            differ(&d, ADVICE_TAKE_OUT, "operator '%s' is in the job, the checkpoint does not have it", expected->operators[i].name);
+    return refuse_differences(&d, err);
 }
 
 /* "a, b, c" */

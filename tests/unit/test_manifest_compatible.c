@@ -89,6 +89,54 @@ Test(manifest_compatible, a_changed_state_is_said_in_words)
     expect_words(m, "state 'extra' of operator 'words' is declared by the job, the checkpoint does not have it");
 }
 
+Test(manifest_compatible, all_differences_are_said_at_once)
+{
+    static const char *const words[] = {
+        "operator 'lines' is in the checkpoint, the job does not have it; ",
+        "operator 'words' had parallelism 2 in the checkpoint, the job declares 4; ",
+        "state 'count' of operator 'words' had 8 bytes in the checkpoint, the job declares 16 bytes; ",
+        "state 'seen' of operator 'words' was a map in the checkpoint, the job declares a list; ",
+        "operator 'rows' is in the job, the checkpoint does not have it: restore the declaration",
+        "; a checkpoint can only be restored with the same parallelism",
+        "; give it its old name back",
+        "; take it out"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        struct manifest *m = fixture_manifest(0);
+        strcpy(m->operators[0].name, "rows");
+        m->operators[1].parallelism = 4;
+        m->operators[1].states[0].size_bytes = 16;
+        m->operators[1].states[1].kind = WEIR_LIST;
+        expect_words(m, words[i]);
+        cr_expect_null(strstr(err.text, "number"), "%s", err.text);
+    }
+}
+
+Test(manifest_compatible, more_differences_than_there_is_room_for_are_counted)
+{
+    for (uint32_t count = 1; count <= WEIR_STATES_MAX; count++) {
+        struct manifest *found = fixture_manifest(9), *expected = fixture_manifest(0);
+        struct manifest_state *states = manifest_alloc(found, count, sizeof *states);
+        for (uint32_t i = 0; i < count; i++)
+            snprintf(states[i].name, sizeof states[i].name, "state-with-a-rather-long-name-%02u", i);
+        found->operators[1].states = states;
+        found->operators[1].state_count = count;
+        expected->operators[1].state_count = 0;
+        cr_assert_eq(manifest_check_compatible(found, expected, &err), WEIR_EMISMATCH);
+        uint32_t said = 0;
+        for (const char *at = err.text; (at = strstr(at, "state-with")) != NULL; at++)
+            said++;
+        unsigned more = 0;
+        const char *rest = strstr(err.text, "; and ");
+        if (rest != NULL)
+            cr_assert_eq(sscanf(rest, "; and %u more differences: ", &more), 1, "%s", err.text);
+        cr_expect_eq(said + more, count, "%s", err.text);
+        cr_expect(said >= 4 || more == 0, "%s", err.text);
+        cr_expect_not_null(strstr(err.text, "or start without the checkpoint"), "%s", err.text);
+        manifest_free(found);
+        manifest_free(expected);
+    }
+}
+
 Test(manifest_compatible, other_chaining_and_key_groups_are_said_in_words)
 {
     struct manifest *m = fixture_manifest(0);
