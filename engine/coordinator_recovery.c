@@ -145,6 +145,8 @@ static void skip_damaged(struct coordinator *c, const struct task_shared *task)
                      json_pack("{s:I, s:s}", "checkpoint", (json_int_t)id, "reason", task->failure.text));
     if (c->state->last_completed_id <= id) /* else a newer one, for which all of this one was verified, is complete */
         c->state->restore_below_id = id;
+    /* Records may have flowed since, where state is read lazily. But what now cannot begin (a sink whose output is ahead: decision 0013) never will. */
+    c->state->has_run = 0;
 }
 
 /* What a task was rolled back to had been written over before. From memory nothing is taken any more that is as old; the checkpoint on

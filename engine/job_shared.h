@@ -224,7 +224,7 @@ struct coordinator_shared {
     uint64_t stop_checkpoint_id; /* the checkpoint after which all end; 0: none yet */
     uint64_t restart_count;
     uint32_t recovery_state; /* enum recovery_state */
-    uint32_t has_run;        /* all tasks were ready once, in this run of the command */
+    uint32_t has_run;        /* all tasks were ready once, in this run of the command and since a damaged checkpoint was skipped */
     int64_t recovery_due_ns;     /* monotonic: when the restart strategy allows it */
     int64_t death_noticed_ns;    /* monotonic */
     int64_t last_recovery_ns;    /* how long the last recovery took, from death noticed to running */
