@@ -207,6 +207,7 @@ static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdi
             verdict->give_up = true;
             verdict->why.code = task->failure.code;
         }
+        verdict->give_up |= reported_its_failure(task) && task->failure.code == WEIR_EFINAL;
         verdict->give_up |= may_be_the_record(task) && poison_examine(c, i, &verdict->why) != WEIR_OK;
         task->careful = 1;
     } else if (takeover_got_nowhere(task) || c->state->outside_deaths >= SUSPICIOUS_DEATHS) {

@@ -70,7 +70,8 @@ WEIR_API const char *weir_version(void);
     X(WEIR_ETIMEOUT, -14, "took longer than allowed")                                                                  \
     X(WEIR_EPERM, -15, "not permitted")                                                                                \
     X(WEIR_EUNSUPPORTED, -16, "not supported here")                                                                    \
-    X(WEIR_ECANCELLED, -17, "given up on request")
+    X(WEIR_ECANCELLED, -17, "given up on request")                                                                     \
+    X(WEIR_EFINAL, -18, "a failure that no restart can mend")
 
 enum weir_status {
 #define WEIR_STATUS_ENUM(name, value, text) name = (value),
@@ -281,7 +282,8 @@ WEIR_API int weir_timer_cancel(struct weir_ctx *ctx, uint64_t id);
 WEIR_API int64_t weir_now_ms(const struct weir_ctx *ctx);
 
 /* Reports a failure in words: `return weir_fail(ctx, "cannot parse %s", x);` Returns WEIR_EUSER. The job then follows its
- * restart strategy; for a record that fails again and again, --on-poison. */
+ * restart strategy; for a record that fails again and again, --on-poison. A callback that returns WEIR_EFINAL (after weir_fail(), for the
+ * words) ends the job at once instead: for what no restart can mend. */
 WEIR_API int weir_fail(struct weir_ctx *ctx, const char *format, ...) WEIR_PRINTF(2, 3);
 /* The failure of the last call that failed on this ctx. Owned by ctx. */
 WEIR_API const struct weir_error *weir_ctx_error(const struct weir_ctx *ctx);

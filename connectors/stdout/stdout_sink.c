@@ -41,7 +41,7 @@ static int print(struct weir_ctx *ctx, const char *data, size_t size_bytes)
         if (errno == EAGAIN)
             poll(&writable, 1, -1);
         else if (errno == EPIPE)
-            return io_fail(ctx, WEIR_EIO, "standard output was closed by its reader");
+            return io_fail(ctx, WEIR_EFINAL, "standard output was closed by its reader");
         else
             return io_fail_errno(ctx, errno, "cannot write to standard output");
     }

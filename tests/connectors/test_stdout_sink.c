@@ -131,7 +131,7 @@ Test(stdout_sink, a_closed_reader_is_a_failure_and_no_signal)
     struct weir_ctx *ctx = opened(test_path("job"), 1, NULL);
     write_text(ctx, "x");
     cr_assert_eq(host_cut(ctx, 1, image), WEIR_OK);
-    cr_assert_eq(host_commit(ctx, image), WEIR_EIO);
+    cr_assert_eq(host_commit(ctx, image), WEIR_EFINAL);
     cr_assert(strstr(ctx->error.text, "closed by its reader") != NULL, "%s", ctx->error.text);
     host_stop(ctx);
 }

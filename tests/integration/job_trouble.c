@@ -174,6 +174,10 @@ static int fail_at(struct weir_ctx *ctx, const struct weir_record *record)
             pause();
     if (strcmp(p->how, "wordless") == 0)
         return WEIR_EIO;
+    if (strcmp(p->how, "final") == 0) {
+        (void)weir_fail(ctx, "no use at all");
+        return WEIR_EFINAL;
+    }
     return weir_fail(ctx, "cannot digest %llu", (unsigned long long)row->b);
 }
 

@@ -124,6 +124,19 @@ Test(recovery, a_code_without_words_is_reported_with_the_operators_name)
     ASSERT_ERR_SAYS(&s, "operator 'digest'", "WEIR_EIO");
 }
 
+Test(recovery, what_no_restart_can_mend_ends_the_job_at_once)
+{
+    for (unsigned way = 0; way < 2; way++) {
+        const char *options = way == 0 ? "" : "--restart fixed-delay --restart-attempts 9 --on-poison dead-letter";
+        cr_assert_eq(run_job(&s, FAIL " --set how=final --set note=%s --restart-delay 1ms %s", note, options), FAILED, "%s", s.err);
+        ASSERT_ERR_SAYS(&s, "operator 'digest'", "no use at all");
+        cr_assert_eq(attempts(), 1);
+        cr_assert_eq(event_count(&s, "recovery_started"), 0);
+        end();
+        begin();
+    }
+}
+
 Test(recovery, a_record_that_fails_every_time_is_found_out_and_fails_the_job)
 {
     cr_assert_eq(run_job(&s, FAIL " --no-chain --set note=%s --restart-delay 1ms", note), FAILED, "%s", s.err);
