@@ -536,7 +536,7 @@ struct weir_file_source_options {
     const char *path; /* a file, a directory (its regular files, by name, not hidden), or a glob */
     enum weir_file_format format;
     uint32_t record_bytes;   /* WEIR_BINARY */
-    uint32_t line_bytes_max; /* WEIR_LINES: a longer line is a failure; default 65536, at most WEIR_RECORD_BYTES_MAX */
+    uint32_t line_bytes_max; /* WEIR_LINES: a longer line ends the job (WEIR_EFINAL); default 65536, at most WEIR_RECORD_BYTES_MAX */
     bool follow;             /* go on with what is appended; never ends */
     bool whole_files;        /* parallelism: whole files instead of byte ranges */
     const struct weir_layout *layout;

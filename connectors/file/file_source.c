@@ -216,7 +216,7 @@ static int emit_lines(struct weir_ctx *ctx, struct file_source *self, uint32_t *
         if (line_end != NULL && size > 0 && line[size - 1] == '\r')
             size--;
         if (size > self->options.line_bytes_max)
-            return io_fail(ctx, WEIR_ELIMIT,
+            return io_fail(ctx, WEIR_EFINAL,
                            "a line of the input file %s is longer than %u bytes (line_bytes_max), at offset %llu",
                            r->path, self->options.line_bytes_max, (unsigned long long)file_reader_offset(r));
         int result = weir_emit(ctx, 0, line, size);

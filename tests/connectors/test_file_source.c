@@ -434,7 +434,7 @@ Test(file_source, a_line_of_exactly_the_limit_is_read_and_a_longer_one_fails_wit
         snprintf(text, sizeof(text), "abc\n123456789%s", ends[i]);
         test_write_text(test_path("a"), text);
         ctx = started(&options);
-        cr_assert_eq(host_drain(ctx, 10), WEIR_ELIMIT);
+        cr_assert_eq(host_drain(ctx, 10), WEIR_EFINAL);
         expect_joined(ctx, "abc|");
         cr_assert(strstr(ctx->error.text, "offset 4") != NULL && strstr(ctx->error.text, "/a") != NULL, "%s",
                   ctx->error.text);
