@@ -27,6 +27,18 @@ static const struct {
     {ETIMEDOUT, WEIR_ETIMEOUT}, {ENOSYS, WEIR_EUNSUPPORTED}, {EOPNOTSUPP, WEIR_EUNSUPPORTED},
 };
 
+/* What to do about it, where that is the same whatever was asked for. */
+static const struct {
+    int errno_value;
+    const char *text;
+} remedies[] = {
+    {EMFILE, "raise the limit on open files (ulimit -n)"},
+    {ENFILE, "the limit of the whole system on open files (fs.file-max) is reached"},
+    {EFBIG, "raise the limit on the size of files (ulimit -f)"},
+    {ENOMEM, "memory is short, or limited (ulimit -v, a cgroup)"},
+    {EDQUOT, "the user's disk quota is used up"},
+};
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 const char *weir_status_name(int status)
@@ -81,6 +93,9 @@ int error_set_errno(struct weir_error *err, int errno_value, const char *format,
     error_set_va(err, code, format, args);
     va_end(args);
     error_append(err, ": %s", strerror(errno_value));
+    for (size_t i = 0; i < COUNT_OF(remedies); i++)
+        if (remedies[i].errno_value == errno_value)
+            error_append(err, ": %s", remedies[i].text);
     return code;
 }
 

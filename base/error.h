@@ -15,7 +15,8 @@
 /* Replaces err's content. Returns code. */
 int error_set(struct weir_error *err, int code, const char *format, ...) WEIR_PRINTF(3, 4);
 int error_set_va(struct weir_error *err, int code, const char *format, va_list args);
-/* The same from an errno value: the code is error_from_errno(), the text ends in ": " and strerror(). Returns the code. */
+/* The same from an errno value: the code is error_from_errno(), the text ends in ": " and strerror(), and
+ * in what to do about it where that is known (a limit of the process, say). Returns the code. */
 int error_set_errno(struct weir_error *err, int errno_value, const char *format, ...) WEIR_PRINTF(3, 4);
 /* Puts "context: " before the text. Returns err's code, or WEIR_EFAILED for a NULL err. */
 int error_context(struct weir_error *err, const char *format, ...) WEIR_PRINTF(2, 3);

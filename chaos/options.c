@@ -124,7 +124,7 @@ int chaos_options_finish(struct chaos_options *options, struct weir_error *err)
 {
     bool enumerates = options->kill_points != NULL || options->io_faults != NULL;
     if (enumerates && !kill_points_built())
-        return error_set(err, WEIR_EUNSUPPORTED, "--%s: this build of Weir has no kill points: build it with "
+        return error_set(err, WEIR_EINVAL, "--%s: this build of Weir has no kill points: build it with "
                                                  "-DWEIR_KILL_POINTS=ON",
                          options->kill_points != NULL ? "kill-points" : "io-faults");
     if (!options->kills_given)

@@ -17,8 +17,9 @@ static int open_directory(const struct cli *cli, const struct arguments *argumen
 {
     char directory[PATH_MAX];
     int code = target_find(cli, arguments, true, directory, err);
-    if (code == WEIR_OK)
-        code = checkpoint_dir_open(io_system(), directory, false, ret_dir, err);
+    if (code != WEIR_OK)
+        return code;
+    code = checkpoint_dir_open(io_system(), directory, false, ret_dir, err);
     return code == WEIR_ENOENT ? error_append(err, ": no job has kept checkpoints there") : code;
 }
 

@@ -244,7 +244,7 @@ static void note_deaths(struct coordinator *c)
     state->recovery_due_ns = c->now_ns + delay_ns;
     state->recovery_state = RECOVERY_DELAYED;
     state->restart_count++;
-    log_line(LOG_INFO, "%s: going back to the last checkpoint", verdict.why.text);
+    log_line(verdict.own_fault ? LOG_ERROR : LOG_INFO, "%s: going back to the last checkpoint", verdict.why.text);
     event_log_append(&c->job->events, EVENT_RECOVERY_STARTED,
                      json_pack("{s:I, s:s, s:I}", "generation", (json_int_t)atomic_load(&c->shared->generation) + 1, "cause",
                                verdict.why.text, "attempt", (json_int_t)state->restart_count));

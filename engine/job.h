@@ -37,6 +37,7 @@ struct job {
     struct checkpoint_dir dir;
     struct event_log events;
     enum io_mode io_mode;
+    bool had_ended;                   /* by the checkpoint it starts from, its input has ended and all is emitted */
 };
 
 /* Wakes whoever polls an eventfd. Any process. */

@@ -104,7 +104,7 @@ struct user_counter {
 /* T writes, C reads, relaxed: a stale read shows an old number. */
 #define TASK_COUNTER_TABLE(X)                                                                                          \
     X(records_in, "records taken from inputs, or read by a source")                                                    \
-    X(records_out, "records emitted by the last operators of the chain")                                               \
+    X(records_out, "records emitted by the last operators of the chain, or handed to its sink")                        \
     X(batches, "batches committed")                                                                                    \
     X(idle_ns, "time parked without input")                                                                            \
     X(blocked_ns, "time parked because an output ring was full (backpressure)")                                        \

@@ -482,7 +482,7 @@ static void sum_tasks(const struct job *job, struct job_progress *progress)
         if (job->graph->nodes[chain->nodes[0]].kind == NODE_SOURCE)
             progress->records_in += counter_get(&counters->records_in);
         if (job->graph->nodes[chain->nodes[chain->node_count - 1]].kind == NODE_SINK)
-            progress->records_out += counter_get(&counters->records_in);
+            progress->records_out += counter_get(&counters->records_out);
     }
 }
 

@@ -355,6 +355,7 @@ int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t 
     if (ctx->node->kind == NODE_SINK) {
         const struct weir_sink *sink = ctx->node->sink;
         ctx->sink_dirty = true;
+        ctx->task->records_out += count;
         if (sink->write_batch != NULL)
             return process_at_once(ctx, records, count, "write_batch", sink->write_batch);
         return process_one_by_one(ctx, records, count, "write", sink->write);

@@ -331,13 +331,15 @@ static int emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, siz
 {
     struct output *output = &ctx->outputs[port];
     ctx->task->batch_open = true;
-    ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE ? count : 0;
     int code = WEIR_OK;
     if (is_watched(ctx)) {
-        for (size_t i = 0; code >= 0 && i < count; i++)
+        for (size_t i = 0; code >= 0 && i < count; i++) {
+            ctx->task->source_emitted++;
             code = emit_watched(ctx, port, (const char *)data + i * size_bytes, size_bytes);
+        }
         return code;
     }
+    ctx->task->source_emitted += ctx->node->kind == NODE_SOURCE ? count : 0;
     for (unsigned i = 0; code >= 0 && i < output->target_count; i++)
         code = emit_batch_to_target(ctx, &output->targets[i], port, data, size_bytes, count);
     return code;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 uint64_t poison_hash(const void *data, size_t size_bytes) { return XXH3_64bits(data, size_bytes); }
@@ -54,7 +55,10 @@ int poison_check_file(const struct job_options *options, struct weir_error *err)
 {
     if (options->on_poison != OPTION_POISON_DEAD_LETTER)
         return WEIR_OK;
-    bool is_new = access(options->dead_letter, F_OK) != 0;
+    struct stat status;
+    bool is_new = stat(options->dead_letter, &status) != 0;
+    if (!is_new && S_ISFIFO(status.st_mode)) /* to open it would wait for a reader */
+        return error_set(err, WEIR_EINVAL, "dead-letter file '%s' (--dead-letter): it is a FIFO: give a file", options->dead_letter);
     int fd = open(options->dead_letter, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set_errno(err, errno, "dead-letter file '%s' (--dead-letter): open", options->dead_letter);

@@ -145,8 +145,9 @@ static void log_start(struct job *job)
 {
     uint64_t restored = job->shared->coordinator.start_id;
     if (restored != 0)
-        log_line(LOG_INFO, "job '%s': going on from checkpoint %llu in '%s'", job->graph->name, (unsigned long long)restored,
-                 job->options->directory);
+        log_line(LOG_INFO, job->had_ended ? "job '%s' had finished: nothing comes after checkpoint %llu in '%s'"
+                                          : "job '%s': going on from checkpoint %llu in '%s'",
+                 job->graph->name, (unsigned long long)restored, job->options->directory);
     bool huge = region_huge_pages_work();
     log_line(LOG_DEBUG, "job '%s': state is mapped in %s", job->graph->name,
              huge ? "huge pages, from 2 MiB on" : "pages of 4 KiB, which standbys map ahead ('weir doctor' says how to have huge ones)");

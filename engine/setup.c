@@ -367,6 +367,14 @@ int job_next_generation(struct job *job, uint64_t at_least, struct weir_error *e
     return WEIR_OK;
 }
 
+static bool all_finished(const struct manifest *m)
+{
+    for (uint32_t i = 0; i < m->task_count; i++)
+        if (!m->tasks[i].finished)
+            return false;
+    return true;
+}
+
 int job_choose_start(struct job *job, struct weir_error *err)
 {
     struct coordinator_shared *state = &job->shared->coordinator;
@@ -384,6 +392,7 @@ int job_choose_start(struct job *job, struct weir_error *err)
         return code;
     }
     uint64_t restored = start != NULL ? start->checkpoint_id : 0;
+    job->had_ended = start != NULL && all_finished(start);
     if (start != NULL)
         memcpy(job->shared->job_id, start->job_id, sizeof job->shared->job_id);
     code = job_next_generation(job, start != NULL ? start->generation + 1 : 1, err);

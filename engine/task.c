@@ -32,7 +32,7 @@ static _Noreturn void leave(struct task *task, int status)
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged)
 {
     struct task_shared *shared = task->shared;
-    log_line(LOG_ERROR, "%s", err->text);
+    log_line(LOG_DEBUG, "%s", err->text); /* who ends the job, or takes it back, says it to the user */
     shared->failure = *err;
     shared->damaged = damaged;
     leave(task, EXIT_TASK_FAILED);

@@ -1,4 +1,4 @@
-/* examples.h - the jobs that `weir run NAME` knows by name, and the sink that they share. */
+/* examples.h - the jobs that `weir run NAME` knows by name, and the sources and the sink that they share. */
 #ifndef WEIR_EXAMPLES_H
 #define WEIR_EXAMPLES_H
 
@@ -19,6 +19,10 @@ int nexmark_q0_build(struct weir_job *job);
 int nexmark_q1_build(struct weir_job *job);
 int nexmark_q2_build(struct weir_job *job);
 int nexmark_bids_build(struct weir_job *job);
+
+/* Adds a source of lines, as the job's parameters `input`, `follow` and `journal` say. NULL where `input` is not given, or a parameter is wrong
+ * (then weir_job_fail() has been called). */
+struct weir_stream *example_add_lines(struct weir_job *job, const char *name);
 
 /* Adds a sink for the directory; "-" prints on standard output, "" counts and drops. The records are written as
  * the job's parameter `format` says. Returns what weir_add_sink() returns. */

@@ -28,6 +28,7 @@ static struct weir_stream *add_events(struct weir_job *job)
     options->first_event_id = weir_param_u64(job, "first", 0, "id of the first event");
     options->event_count = weir_param_u64(job, "events", 1000000, "number of events; 0 is without end");
     options->per_second = weir_param_u64(job, "rate", 0, "events per second; 0 is as fast as it goes");
+    options->base_time_ms = (int64_t)weir_param_u64(job, "base_time", 1436918400000, "time of the event 0, in ms since 1970");
     return weir_add_source(job, "events", &weir_nexmark_source, options);
 }
 

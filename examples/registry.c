@@ -13,6 +13,52 @@ const struct weir_example weir_examples[] = {
 };
 const size_t weir_example_count = sizeof(weir_examples) / sizeof(weir_examples[0]);
 
+static bool example_yes_no(struct weir_job *job, const char *name, const char *help)
+{
+    const char *value = weir_param(job, name, "no", help);
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+        weir_job_fail(job, "%s=%s is neither yes nor no", name, value);
+    return strcmp(value, "yes") == 0;
+}
+
+static struct weir_stream *add_file_source(struct weir_job *job, const char *name, const char *path, bool follow)
+{
+    struct weir_file_source_options *options = weir_job_alloc(job, sizeof(*options));
+    if (options == NULL)
+        return NULL;
+    options->path = path;
+    options->follow = follow;
+    return weir_add_source(job, name, &weir_file_source, options);
+}
+
+static struct weir_stream *add_line_source(struct weir_job *job, const char *name, const char *address, bool journal)
+{
+    struct weir_line_source_options *options = weir_job_alloc(job, sizeof(*options));
+    if (options == NULL)
+        return NULL;
+    options->address = address;
+    options->journal = journal;
+    return weir_add_source(job, name, &weir_line_source, options);
+}
+
+struct weir_stream *example_add_lines(struct weir_job *job, const char *name)
+{
+    const char *input = weir_param(job, "input", NULL,
+                                   "a text file, a directory or a glob; - is standard input, tcp:HOST:PORT or unix:PATH a socket");
+    bool follow = example_yes_no(job, "follow", "yes: goes on with what is appended to the files, until it is stopped");
+    bool journal = example_yes_no(job, "journal", "yes: lines of standard input or of a socket are made durable first; without it "
+                                                  "a failure loses those in flight");
+    if (input == NULL) {
+        weir_job_fail(job, "nothing to read: give --set input=PATH");
+        return NULL;
+    }
+    bool is_stream = strcmp(input, "-") == 0 || strncmp(input, "tcp:", 4) == 0 || strncmp(input, "unix:", 5) == 0;
+    if (is_stream ? follow : journal)
+        weir_job_fail(job, is_stream ? "follow=yes is for files: input=%s ends when it is closed" : "journal=yes: input=%s is a file, which is read again "
+                           "after a failure, without a journal", input);
+    return is_stream ? add_line_source(job, name, input, journal) : add_file_source(job, name, input, follow);
+}
+
 /* `text`, or -1 where the job's parameter `format` is neither. */
 static int example_format(struct weir_job *job)
 {

@@ -3,6 +3,7 @@
  *
  *     weir run weblog --set input=/var/log/apache2/access.log
  *     weir run weblog --set input=access.log --set output=/tmp/hits --set rejected=/tmp/rejected --set format=json
+ *     weir run weblog --set input=access.log --set follow=yes --set output=/tmp/hits
  *
  *     input (lines) -> parse -> by path and status: tally -> output
  *                         \-> lines that are not in the format -> rejected
@@ -230,21 +231,14 @@ static const struct weir_operator tally_operator = {
 
 int weblog_build(struct weir_job *job)
 {
-    const char *input = weir_param(job, "input", NULL, "a log file, a directory or a glob");
+    struct weir_stream *text = example_add_lines(job, "input");
     const char *output = weir_param(job, "output", "-", "directory for the sums; - is standard output");
     const char *rejected = weir_param(job, "rejected", "", "directory for other lines; without it they are counted");
     unsigned parallelism = example_parallelism(job);
-    struct weir_file_source_options *lines = weir_job_alloc(job, sizeof(*lines));
-    if (lines == NULL)
-        return WEIR_ENOMEM;
-    lines->path = input;
-
-    struct weir_stream *text = weir_add_source(job, "input", &weir_file_source, lines);
     struct weir_stream *hits = weir_process(text, "parse", &parse_operator, NULL);
     struct weir_stream *sums = weir_process(weir_key_by_fn(hits, path_and_status_key), "tally", &tally_operator, NULL);
     weir_parallelism(sums, parallelism);
     weir_parallelism(example_add_sink(job, sums, "output", output), parallelism);
     example_add_sink(job, weir_side_output(hits, REJECTED), "rejected", rejected);
-    /* Last, so that `--help`, which builds the job without parameters, has seen all of them. */
-    return input != NULL ? WEIR_OK : weir_job_fail(job, "nothing to read: give --set input=PATH");
+    return WEIR_OK;
 }

@@ -4,6 +4,7 @@
  *     weir run wordcount --set input=README.md
  *     weir run wordcount --set input=/var/log --set output=/tmp/words --set parallelism=2
  *     sort /tmp/words/part-*          # to look at the result
+ *     journalctl -f | weir run wordcount --set input=- --set journal=yes
  *
  *     input (lines) -> split (words) -> by word: count -> output
  *
@@ -103,19 +104,13 @@ static const struct weir_operator count_operator = {
 
 int wordcount_build(struct weir_job *job)
 {
-    const char *input = weir_param(job, "input", NULL, "a text file, a directory or a glob");
+    struct weir_stream *text = example_add_lines(job, "input");
     const char *output = weir_param(job, "output", "-", "directory for the counts; - is standard output");
     unsigned parallelism = example_parallelism(job);
-    struct weir_file_source_options *lines = weir_job_alloc(job, sizeof(*lines));
-    if (lines == NULL)
-        return WEIR_ENOMEM;
-    lines->path = input;
 
-    struct weir_stream *text = weir_add_source(job, "input", &weir_file_source, lines);
     struct weir_stream *words = weir_flat_map(text, "split", split_line, NULL);
     struct weir_stream *counts = weir_process(weir_key_by_fn(words, word_key), "count", &count_operator, NULL);
     weir_parallelism(counts, parallelism);
     weir_parallelism(example_add_sink(job, counts, "output", output), parallelism);
-    /* Last, so that `--help`, which builds the job without parameters, has seen all of them. */
-    return input != NULL ? WEIR_OK : weir_job_fail(job, "nothing to read: give --set input=PATH");
+    return WEIR_OK;
 }

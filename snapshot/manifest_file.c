@@ -161,7 +161,8 @@ int manifest_read(const struct checkpoint_dir *dir, uint64_t checkpoint_id, stru
             code = error_set(err, WEIR_ECORRUPT, "holds checkpoint %" PRIu64, m->checkpoint_id);
         if (code != WEIR_OK)
             error_context(err, "%s", name);
-    }
+    } else if (code == WEIR_ENOENT)
+        error_set(err, code, "there is no checkpoint %" PRIu64 " (no file %s): 'weir checkpoints' lists those that are kept", checkpoint_id, name);
     free(bytes);
     if (code != WEIR_OK) {
         manifest_free(m);

@@ -27,6 +27,10 @@ done << 'TABLE'
 2|run wordcount --guarantee=often|exactly-once, at-least-once, none
 2|run wordcount --set=input|NAME=VALUE
 2|run wordcount --set=input=x --set=inptu=y|inptu
+2|run weblog|nothing to read: give --set input=PATH
+2|run wordcount --set=input=x --set=follow=si|follow=si is neither yes nor no
+2|run wordcount --set=input=- --set=follow=yes|follow=yes is for files
+2|run weblog --set=input=x --set=journal=yes|journal=yes: input=x is a file
 2|run nexmark_q0 --from-scratch --restore=1|--restore
 3|status nothing|no job 'nothing' runs
 3|status /nonexistent/directory|'/nonexistent/directory'

@@ -32,11 +32,37 @@ static uint64_t own_count(struct weir_ctx *ctx, const struct numbers *numbers)
     return numbers->count == 0 ? UINT64_MAX : (numbers->count + subtasks - 1 - subtask) / subtasks;
 }
 
+#define ROWS_TOGETHER 8
+
+static uint64_t next_rows(uint64_t next, uint64_t end, uint32_t records_max)
+{
+    uint64_t count = records_max < ROWS_TOGETHER ? records_max : ROWS_TOGETHER;
+    return end - next < count ? end : next + count;
+}
+
+/* Those before `to`, at once. */
+static int numbers_poll_together(struct weir_ctx *ctx, const struct numbers *numbers, struct numbers_self *self, uint64_t to, uint64_t end)
+{
+    struct row rows[ROWS_TOGETHER];
+    size_t count = 0;
+    for (uint64_t i = self->next; i < to; i++) {
+        uint64_t v = numbers->first + i * weir_subtask_count(ctx) + weir_subtask_index(ctx);
+        rows[count++] = (struct row){v % numbers->keys, v, 0};
+    }
+    int code = weir_emit_batch(ctx, 0, rows, sizeof rows[0], count);
+    if (code < 0)
+        return code;
+    self->next = to;
+    return to < end ? WEIR_OK : WEIR_END;
+}
+
 static int numbers_poll(struct weir_ctx *ctx, uint32_t records_max)
 {
     const struct numbers *numbers = weir_arg(ctx);
     struct numbers_self *self = weir_self(ctx);
     uint64_t end = own_count(ctx, numbers);
+    if (numbers->together)
+        return numbers_poll_together(ctx, numbers, self, next_rows(self->next, end, records_max), end);
     for (uint32_t i = 0; i < records_max && self->next < end; i++) {
         if (numbers->step > 0 && self->next > 0 && self->next % numbers->step == 0 && !self->waited) {
             self->waited = true;
@@ -82,7 +108,7 @@ struct weir_stream *add_numbers(struct weir_job *job, const struct parameters *p
     if (numbers == NULL)
         return NULL;
     *numbers = (struct numbers){
-        .first = first, .count = count, .keys = p->keys, .step = p->step, .delay_ms = p->delay_ms, .hold = p->hold};
+        .first = first, .count = count, .keys = p->keys, .step = p->step, .delay_ms = p->delay_ms, .together = p->together, .hold = p->hold};
     return weir_add_source(job, name, &numbers_source, numbers);
 }
 

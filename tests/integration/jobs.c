@@ -34,6 +34,7 @@ static int build(struct weir_job *job)
     p->times = weir_param_u64(job, "times", UINT64_MAX, "how often it fails");
     p->delay_ms = weir_param_u64(job, "delay", 0, "milliseconds of a timer or a wait");
     p->step = weir_param_u64(job, "step", 0, "records between two waits of a source");
+    p->together = weir_param_u64(job, "together", 0, "1: a source emits up to eight records at once") != 0;
     p->hold = weir_param_u64(job, "hold", 0, "1: sources fall silent instead of ending") != 0;
     p->each = weir_param_u64(job, "each", 1, "records that one becomes");
     p->plain = weir_param_u64(job, "plain", 0, "1: record by record") != 0;

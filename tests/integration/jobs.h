@@ -24,6 +24,7 @@ struct parameters {
     uint64_t times;     /* how often it fails */
     uint64_t delay_ms;  /* of timers, slow sinks, slow sources */
     uint64_t step;      /* records between two delays of a slow source */
+    bool together;      /* they emit up to eight records at once */
     bool hold;          /* sources do not end, they fall silent */
     uint64_t each;      /* records that one becomes */
     bool plain;         /* record by record what is done by batches else */
@@ -36,6 +37,7 @@ struct numbers {
     uint64_t keys;
     uint64_t step; /* 0: no delays */
     uint64_t delay_ms;
+    bool together;
     bool hold;
 };
 extern const struct weir_source numbers_source;

@@ -177,6 +177,8 @@ Test(recovery, it_is_found_out_however_it_makes_its_operator_fail_and_wherever_t
             cr_assert_not_null(event, "%s", s.err);
             const char *bytes = json_string_value(json_object_get(event, "bytes"));
             cr_assert(bytes != NULL && strstr(bytes, "e803000000000000") != NULL, "%s", bytes);
+            if (plan == 0)
+                cr_assert_eq(json_integer_value(json_object_get(event, "position")), 1001, "the number from its source, counted from 1");
             json_decref(event);
             cr_assert_eq(event_count(&s, "poison_record"), 1, "and no other");
             end();
@@ -184,11 +186,15 @@ Test(recovery, it_is_found_out_however_it_makes_its_operator_fail_and_wherever_t
         }
 }
 
-Test(recovery, in_a_chain_with_its_source_it_fails_the_job)
+Test(recovery, in_a_chain_with_its_source_it_fails_the_job_whether_it_is_emitted_by_itself_or_with_others)
 {
-    cr_assert_eq(run_job(&s, FAIL " --set note=%s --restart-delay 1ms", note), FAILED, "%s", s.err);
-    ASSERT_ERR_SAYS(&s, "cannot digest 1000", "number from its source", "e803000000000000", "--on-poison");
-    cr_assert_eq(event_count(&s, "poison_record"), 1);
+    for (unsigned together = 0; together < 2; together++) {
+        cr_assert_eq(run_job(&s, FAIL " --set together=%u --set note=%s --restart-delay 1ms", together, note), FAILED, "%s", s.err);
+        ASSERT_ERR_SAYS(&s, "cannot digest 1000", "number from its source 1001,", "e803000000000000", "--on-poison");
+        cr_assert_eq(event_count(&s, "poison_record"), 1);
+        end();
+        begin();
+    }
 }
 
 Test(recovery, a_record_without_a_key_is_put_aside_as_well)
