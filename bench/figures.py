@@ -199,7 +199,7 @@ def recovery(context, way, mib, rate=1_000_000, kills=KILLS):
     """way: in_place, by the standby; cold, in place by a process that is forked then; rollback, disk.lazy, disk.eager: the whole job goes
     back to the last checkpoint, in memory or on disk."""
     takeover, memory = {"in_place": ("on", "0"), "cold": ("cold", "0"), "rollback": ("off", "16GiB")}.get(way, ("off", "0"))
-    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", f"--takeover={takeover}", "--state-limit=16GiB",
+    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", "--pin-cpus=auto", f"--takeover={takeover}", "--state-limit=16GiB",
                f"--rollback-memory={memory}"]
     if way.startswith("disk."):
         options.append(f"--restore-mode={way[5:]}")
@@ -248,7 +248,7 @@ def memory_of_takeover(context, interval, label, mib=256, seconds=5):
 
 def gaps(context, rate, every_s, label):
     """A random task is killed again and again: what the sink sees of it."""
-    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s"]
+    options = [f"--set=rate={rate}", "--set=spin=1", "--checkpoint-interval=1s", "--pin-cpus=auto"]
     job, probe = updates_job(context, keys_of(64), options)
     random.seed(42)
     with job:

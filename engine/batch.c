@@ -356,7 +356,7 @@ void batch_publish_again(struct task *task)
 {
     publish(task);
     for (unsigned i = 0; i < task->out_count; i++) /* published before, perhaps, by one that died before it rang */
-        job_ring_task(task->job, task->outs[i].to_task);
+        job_ring_task_for_dead(task->job, task->outs[i].to_task);
     for (unsigned i = 0; i < task->in_count; i++)
-        job_ring_task(task->job, task->ins[i].from_task);
+        job_ring_task_for_dead(task->job, task->ins[i].from_task);
 }

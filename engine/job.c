@@ -28,6 +28,17 @@ void job_ring_task(const struct job *job, unsigned task)
     doorbell_ring(&job->shared->tasks[task].bell, job->memory[task].event_fd);
 }
 
+void job_ring_task_for_dead(const struct job *job, unsigned task)
+{
+    doorbell_ring_for_dead(&job->shared->tasks[task].bell, job->memory[task].event_fd);
+}
+
+void job_ring_all_tasks_for_dead(const struct job *job)
+{
+    for (unsigned i = 0; i < job->plan->task_count; i++)
+        job_ring_task_for_dead(job, i);
+}
+
 void job_ring_all_tasks(const struct job *job)
 {
     for (unsigned i = 0; i < job->plan->task_count; i++)

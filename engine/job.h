@@ -45,6 +45,9 @@ void job_wake(int event_fd);
 /* Rings one task, or all of them. */
 void job_ring_task(const struct job *job, unsigned task);
 void job_ring_all_tasks(const struct job *job);
+/* The same when a process has died that may have owed them a wake: doorbell_ring_for_dead(). */
+void job_ring_task_for_dead(const struct job *job, unsigned task);
+void job_ring_all_tasks_for_dead(const struct job *job);
 /* After fork: a name for log, kill points and ps; death with the launcher; default signals. _exits where the launcher is gone. */
 void job_enter_process(const struct job *job, const char *name);
 /* The part of it that changes when a standby becomes the task. */

@@ -164,7 +164,7 @@ static void previous_gone(struct job *job, unsigned i, pid_t pid, int status)
         takeover_log_death(job, i, pid, status);
     else
         takeover_distrust(job, i, status);
-    job_ring_all_tasks(job);
+    job_ring_all_tasks_for_dead(job);
 }
 
 static void task_gone(struct launcher *launcher, unsigned i, pid_t pid, int status)
@@ -181,7 +181,7 @@ static void task_gone(struct launcher *launcher, unsigned i, pid_t pid, int stat
     if (takeover_claim(job, i, pid, &is_taken)) {
         if (fork_taker(launcher, i)) {
             takeover_log_death(job, i, pid, status);
-            job_ring_all_tasks(job);
+            job_ring_all_tasks_for_dead(job);
             return;
         }
         takeover_give_up(job, i);
@@ -192,7 +192,7 @@ static void task_gone(struct launcher *launcher, unsigned i, pid_t pid, int stat
     }
     atomic_store_explicit(&task->phase, TASK_DEAD, memory_order_release);
     job_wake(job->coordinator_fd);
-    job_ring_all_tasks(job); /* it may have died between a store and the wake that it owed a neighbour */
+    job_ring_all_tasks_for_dead(job); /* it may have died between a store and the wake that it owed a neighbour */
 }
 
 static void child_gone(struct launcher *launcher, pid_t pid, int status)
@@ -203,6 +203,7 @@ static void child_gone(struct launcher *launcher, pid_t pid, int status)
         if (!launcher->ended && atomic_load(&job->shared->launcher_request) != LAUNCHER_END)
             log_line(LOG_WARNING, "the coordinator died (%s %d): another one takes over; the data flows on",
                      WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        job_ring_all_tasks_for_dead(job);
         return;
     }
     if (departing_gone(job, &launcher->departing, pid))

@@ -134,7 +134,7 @@ static const struct option option_table[] = {
 
     {.name = "pin-cpus", .type = OPTION_CPUS, .offset = AT(pin_cpus), .placeholder = "LIST", .fallback = "none",
      .group = group_processor,
-     .help = "Binds tasks to CPUs in turn: none, auto (all that the process may use), or a list such as 0,1,4-7"},
+     .help = "Binds tasks to CPUs in turn: none, auto (all that the process may use), or a list such as 0,1,4-7. What writes their snapshots is not bound"},
     {.name = "spin", .type = OPTION_DURATION, .offset = AT(spin_ns), .placeholder = "TIME", .fallback = "auto", .minimum = 0,
      .maximum = 100 * MS, .special = "auto", .special_value = OPTION_SPIN_AUTO, .group = group_processor,
      .help = "How long a task without input looks for more before it sleeps; auto is none where tasks outnumber CPUs"},

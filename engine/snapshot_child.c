@@ -132,6 +132,7 @@ static _Noreturn void child_main(struct task *task, uint64_t checkpoint_id, uint
     if (!claim_cut(&task->shared->snapshot, attempt))
         _exit(0);
     takeover_forget_marks();
+    task_unpin(task); /* its task needs that CPU */
     task->region.image = NULL; /* the table is not ours to change */
     char name[sizeof task->process_name + 16];
     snprintf(name, sizeof name, "snapshot:%s", task->process_name);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define FIRST_RECORDS_MAX 16 /* in the first batch of one that takes over, for which its readers wait: each may cost several misses of cold caches */
+
 /* In the place of a process that died: what it had committed. */
 static int take_over(struct task *task, uint64_t *ret_undone_bytes, struct weir_error *err)
 {
@@ -71,6 +73,7 @@ static _Noreturn void go_on(struct task *task, bool by_standby)
     takeover_mark_own_faults(shared);
     task->turns = atomic_load_explicit(&shared->heartbeat, memory_order_relaxed);
     task->proving = true;
+    task->gulp_max = FIRST_RECORDS_MAX;
     doorbell_cancel(&shared->bell);
     atomic_store_explicit(&shared->in_progress.ring, 0, memory_order_relaxed);
     KILL_POINT(u1);

@@ -70,23 +70,30 @@ static void set_phase(struct task *task, enum task_phase phase)
     job_wake(task->job->coordinator_fd);
 }
 
-static void pin_to_cpu(const struct task *task)
+static void pin_to_cpu(struct task *task)
 {
     const struct option_cpus *cpus = &task->job->options->pin_cpus;
-    cpu_set_t allowed, wanted;
-    if ((cpus->count == 0 && !cpus->automatic) || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    cpu_set_t wanted, *allowed = &task->cpus_allowed;
+    if ((cpus->count == 0 && !cpus->automatic) || sched_getaffinity(0, sizeof *allowed, allowed) != 0)
         return;
+    task->pinned = true;
     CPU_ZERO(&wanted);
     if (cpus->count > 0)
         CPU_SET(cpus->cpu[task->index % cpus->count], &wanted);
-    unsigned skip = cpus->count > 0 ? 0 : task->index % (unsigned)CPU_COUNT(&allowed);
+    unsigned skip = cpus->count > 0 ? 0 : task->index % (unsigned)CPU_COUNT(allowed);
     for (unsigned cpu = 0; cpus->count == 0 && cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &allowed) && skip-- == 0) {
+        if (CPU_ISSET(cpu, allowed) && skip-- == 0) {
             CPU_SET(cpu, &wanted);
             break;
         }
     if (sched_setaffinity(0, sizeof wanted, &wanted) != 0)
         log_line(LOG_WARNING, "cannot pin to the CPU that --pin-cpus names: %s", strerror(errno));
+}
+
+void task_unpin(const struct task *task)
+{
+    if (task->pinned && sched_setaffinity(0, sizeof task->cpus_allowed, &task->cpus_allowed) != 0)
+        log_line(LOG_DEBUG, "stays on the CPU of its task: %s", strerror(errno));
 }
 
 /* Regions of other tasks are not this process's business. */
@@ -321,13 +328,14 @@ static void got_on(struct task *task)
 }
 
 /* One that has taken over goes before all others until it has published its first records, or has nothing to do; but not for long. From then on it
- * is for the readers to go on, who may be waiting for this very processor. */
+ * is for the readers to go on, who may be waiting for this very processor: it goes behind them at once, not when its time slice ends. */
 static void let_others_in(struct task *task, bool at_once)
 {
     int64_t noticed_ns = atomic_load_explicit(&task->shared->takeover_noticed_ns, memory_order_relaxed);
     if (!at_once && clock_monotonic_ns() - noticed_ns < RUN_FIRST_NS_MAX)
         return;
     sched_run_as_others();
+    sched_yield();
     task->runs_first = false;
 }
 

@@ -11,6 +11,8 @@
 #include "shm/ring.h"
 #include "state/op_state.h"
 
+#include <sched.h>
+
 #define POLL_RECORDS_MAX 512
 #define GULP_RECORDS_MAX WEIR_BATCH_RECORDS_MAX /* frames decoded, prefetched and processed together */
 
@@ -165,6 +167,8 @@ struct task {
     int64_t park_ns_max;
     bool cut_live;             /* the snapshot child may still read the frozen chunks */
     bool proving;              /* it has taken over, and has not got on since */
+    bool pinned;               /* by --pin-cpus; then cpus_allowed is what the process might use before */
+    cpu_set_t cpus_allowed;
     bool runs_first;           /* it has taken over, and goes before other processes: sched_run_first() */
     bool warming_up;           /* in warm_up(): operators have no state yet, and perhaps another process is the task */
     int dead_letter_fd;        /* -1: not open */
@@ -346,5 +350,7 @@ int poison_check_file(const struct job_options *options, struct weir_error *err)
 
 /* Marks the task as failed, with the text of err, and ends the process. */
 _Noreturn void task_fail(struct task *task, const struct weir_error *err, bool damaged);
+/* What a task has forked may run wherever the task might before --pin-cpus. */
+void task_unpin(const struct task *task);
 
 #endif

@@ -82,6 +82,36 @@ Test(doorbell, a_polling_owner_is_rung_by_its_descriptor_once)
     close(fd);
 }
 
+/* As doorbell_ring() leaves it where it is killed between its two steps. */
+Test(doorbell, who_follows_a_ringer_that_died_between_its_two_steps_wakes_the_sleeper)
+{
+    struct shared *shared = make_shared();
+    pid_t sleeper = fork();
+    if (sleeper == 0) {
+        doorbell_prepare(&shared->bell, DOORBELL_SLEEPING);
+        atomic_store(&shared->number, 1);
+        _exit(doorbell_wait(&shared->bell, INT64_MAX / 2) ? 0 : 1);
+    }
+    while (atomic_load(&shared->number) == 0)
+        usleep(1000);
+    usleep(100000); /* it sleeps by now, almost always; where it does not, it finds the bell rung */
+    atomic_store(&shared->bell.state, DOORBELL_AWAKE);
+    doorbell_ring(&shared->bell, -1);
+    cr_assert_eq(waitpid(sleeper, NULL, WNOHANG), 0, "an ordinary ring takes it for awake");
+    doorbell_ring_for_dead(&shared->bell, -1);
+    int status;
+    cr_assert_eq(waitpid(sleeper, &status, 0), sleeper); /* else the test hangs, and is stopped */
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    uint64_t rings = 0;
+    doorbell_prepare(&shared->bell, DOORBELL_POLLING);
+    atomic_store(&shared->bell.state, DOORBELL_AWAKE);
+    doorbell_ring_for_dead(&shared->bell, fd);
+    cr_assert_eq(read(fd, &rings, sizeof rings), (ssize_t)sizeof rings, "and one that polls");
+    close(fd);
+}
+
 /* Waits until *number reaches `wanted`. False at the deadline. */
 static bool wait_for(struct doorbell *bell, _Atomic uint64_t *number, uint64_t wanted)
 {
