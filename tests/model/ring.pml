@@ -80,6 +80,8 @@ byte mutation;
 /* As it was once: the ringer clears the wish, may find the sleeper not yet asleep, and that one then sleeps without a wish. */
 #define RINGER_CLEARS_DATA_WANTED 10
 #define RINGER_CLEARS_SPACE_WANTED 11
+/* As it was once: the launcher believes a doorbell that says awake, although the dead ringer may not have come to its futex call. */
+#define DEAD_RINGER_BELIEVED 12
 
 #define FENCE(who) (len(stores[who]) == 0 && RELAXED_EMPTY(who))
 #define STORE_PLAIN(who, cell, value) stores[who]!cell,value
@@ -383,18 +385,22 @@ end:
     od
 }
 
+/* doorbell_ring_for_dead() */
+inline ring_for_dead(who)
+{
+    if
+    :: mutation == DEAD_RINGER_BELIEVED && memory[BELL + who] == AWAKE
+    :: else -> memory[BELL + who] = AWAKE; in_futex[who] = false
+    fi
+}
+
 /* Rings all doorbells some time after each death. */
 proctype Launcher()
 {
 end:
     do
-    :: atomic {
-        rings_due && launcher_rings ->
-        rings_due = false;
-        memory[BELL + PRODUCER] = AWAKE;
-        in_futex[PRODUCER] = false
-       };
-       atomic { memory[BELL + CONSUMER] = AWAKE; in_futex[CONSUMER] = false }
+    :: atomic { rings_due && launcher_rings -> rings_due = false; ring_for_dead(PRODUCER) };
+       atomic { ring_for_dead(CONSUMER) }
     od
 }
 

@@ -37,7 +37,7 @@ verify() {
 
 # name, sizes
 if [ "$kind" = ring ]; then
-    mutations=11
+    mutations=12
     models=("deaths -DRECORDS=3 -DDEATHS=1" "no-deaths -DRECORDS=4 -DDEATHS=0" "out-of-order -DRECORDS=3 -DDEATHS=0 -DPSO")
     [ "${WEIR_TEST_SIZE:-short}" != long ] ||
         models+=("more-records -DRECORDS=5 -DDEATHS=1" "more-deaths -DRECORDS=3 -DDEATHS=2"

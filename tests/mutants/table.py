@@ -83,6 +83,11 @@ DOORBELL = [
         "    struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};\n"
         "    atomic_store(&bell->state, DOORBELL_SLEEPING);\n",
         "a ring between the look and the sleep is lost", "test_doorbell:doorbell/a_ring_between_*"),
+    bug("doorbell.dead_ringer_believed", "shm/doorbell.c",
+        "void doorbell_ring_for_dead(struct doorbell *bell, int event_fd)\n{\n",
+        "void doorbell_ring_for_dead(struct doorbell *bell, int event_fd)\n{\n"
+        "    if (atomic_load(&bell->state) == DOORBELL_AWAKE)\n        return;\n",
+        "a neighbour sleeps on that a dead process had noted as awake", "test_doorbell:doorbell/who_follows_*"),
     bug("doorbell.flag_not_cleared", "shm/doorbell.c",
         "uint32_t was = atomic_exchange_explicit(&bell->state, DOORBELL_AWAKE, memory_order_seq_cst);",
         "uint32_t was = atomic_load_explicit(&bell->state, memory_order_seq_cst);",
@@ -672,11 +677,11 @@ TAKEOVER = [
     bug_of_edits("takeover.wake_owed_to_a_neighbour", [
         ("engine/batch.c",
         "    for (unsigned i = 0; i < task->out_count; i++) /* published before, perhaps, by one that died before it rang */\n"
-         "        job_ring_task(task->job, task->outs[i].to_task);\n"
-         "    for (unsigned i = 0; i < task->in_count; i++)\n        job_ring_task(task->job, task->ins[i].from_task);\n", ""),
-        ("engine/launcher.c", "            takeover_log_death(job, i, pid, status);\n            job_ring_all_tasks(job);\n",
+         "        job_ring_task_for_dead(task->job, task->outs[i].to_task);\n"
+         "    for (unsigned i = 0; i < task->in_count; i++)\n        job_ring_task_for_dead(task->job, task->ins[i].from_task);\n", ""),
+        ("engine/launcher.c", "            takeover_log_death(job, i, pid, status);\n            job_ring_all_tasks_for_dead(job);\n",
          "            takeover_log_death(job, i, pid, status);\n"),
-        ("engine/launcher.c", "        takeover_distrust(job, i, status);\n    job_ring_all_tasks(job);\n",
+        ("engine/launcher.c", "        takeover_distrust(job, i, status);\n    job_ring_all_tasks_for_dead(job);\n",
          "        takeover_distrust(job, i, status);\n")],
         "a neighbour sleeps on beside what was published for it", "crash.sweep:r4:", "crash.sweep:c3:",
         survives="every sleep is bounded by half a second, so it costs time and no record; no test asserts a time"),
