@@ -34,13 +34,7 @@ static uint64_t own_count(struct weir_ctx *ctx, const struct numbers *numbers)
 
 #define ROWS_TOGETHER 8
 
-static uint64_t next_rows(uint64_t next, uint64_t end, uint32_t records_max)
-{
-    uint64_t count = records_max < ROWS_TOGETHER ? records_max : ROWS_TOGETHER;
-    return end - next < count ? end : next + count;
-}
-
-/* Those before `to`, at once. */
+/* Those before `to`, at once: also where it was asked for fewer, as a source might that cannot split what it has got. */
 static int numbers_poll_together(struct weir_ctx *ctx, const struct numbers *numbers, struct numbers_self *self, uint64_t to, uint64_t end)
 {
     struct row rows[ROWS_TOGETHER];
@@ -62,7 +56,7 @@ static int numbers_poll(struct weir_ctx *ctx, uint32_t records_max)
     struct numbers_self *self = weir_self(ctx);
     uint64_t end = own_count(ctx, numbers);
     if (numbers->together)
-        return numbers_poll_together(ctx, numbers, self, next_rows(self->next, end, records_max), end);
+        return numbers_poll_together(ctx, numbers, self, end - self->next < ROWS_TOGETHER ? end : self->next + ROWS_TOGETHER, end);
     for (uint32_t i = 0; i < records_max && self->next < end; i++) {
         if (numbers->step > 0 && self->next > 0 && self->next % numbers->step == 0 && !self->waited) {
             self->waited = true;
