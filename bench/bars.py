@@ -187,7 +187,7 @@ def against(label, ours, work, factors, reason=None):
 
 
 def keyed(name, text, flink, jet):
-    ours = (f"w2.{name}.weir.cpu", f"w2.{name}.chained.weir.cpu", f"keyed.{name}.cpu")
+    ours = (f"w2.{name}.weir.cpu", f"w2.{name}.chained.weir.cpu", f"w2.{name}.one.weir.cpu", f"keyed.{name}.cpu")
     return [Check(f"{text}, timely with bytes exchanged", ours, ">=", 1, f"w2.{name}.timely*bytes*.cpu", reason=PROCESSES, best_of_ours=True),
             *against(text, ours, f"w2.{name}", (("flink", flink), ("jet", jet)), PROCESSES)]
 

@@ -58,44 +58,54 @@ static int64_t due_ns_of(const struct due_options *options, int64_t origin_ns, u
     return origin_ns + (int64_t)((unsigned __int128)number * 1000000000 / options->rate);
 }
 
-static int emit_bid(struct weir_ctx *ctx, const struct due_options *options, struct due_source *self, int64_t due_ns)
+static struct due_bid make_bid(const struct due_options *options, uint64_t number, int64_t due_ns)
 {
-    uint64_t draw = splitmix64_at(42, self->next + 1);
-    uint64_t auction = self->next < options->keys ? self->next : draw % options->keys;
-    struct due_bid record = {{auction, draw >> 32, draw % 10000, self->next}, due_ns};
-    self->next++;
-    return weir_emit(ctx, 0, &record, sizeof record);
+    uint64_t draw = splitmix64_at(42, number + 1);
+    uint64_t auction = number < options->keys ? number : draw % options->keys;
+    return (struct due_bid){{auction, draw >> 32, draw % 10000, number}, due_ns};
 }
 
 /* One bid for each auction; due_ns 0: not measured. */
-static int fill_state(struct weir_ctx *ctx, const struct due_options *options, struct due_source *self, uint32_t records_max)
+static size_t fill_state(const struct due_options *options, uint64_t next, struct due_bid *ret_bids, size_t max)
 {
-    int code = WEIR_OK;
-    for (uint32_t i = 0; code == WEIR_OK && i < records_max && self->next < options->keys; i++)
-        code = emit_bid(ctx, options, self, 0);
-    return code;
+    size_t count = 0;
+    for (; count < max && next + count < options->keys; count++)
+        ret_bids[count] = make_bid(options, next + count, 0);
+    return count;
+}
+
+/* All that is due by now. */
+static size_t take_due(const struct due_options *options, uint64_t next, int64_t origin_ns, int64_t now_ns, struct due_bid *ret_bids, size_t max)
+{
+    size_t count = 0;
+    for (; count < max; count++) {
+        int64_t due_ns = due_ns_of(options, origin_ns, next + count - options->keys);
+        if (due_ns > now_ns)
+            break;
+        ret_bids[count] = make_bid(options, next + count, due_ns);
+    }
+    return count;
 }
 
 static int due_poll(struct weir_ctx *ctx, uint32_t records_max)
 {
     const struct due_options *options = weir_arg(ctx);
     struct due_source *self = weir_self(ctx);
-    if (self->next < options->keys)
-        return fill_state(ctx, options, self, records_max);
-    int64_t unset = 0, now_ns = monotonic_ns();
-    if (atomic_compare_exchange_strong(&options->probe->origin_ns, &unset, now_ns + 1000000))
-        return WEIR_OK;
-    int64_t origin_ns = atomic_load(&options->probe->origin_ns);
-    uint32_t emitted = 0;
-    for (; emitted < records_max; emitted++) {
-        int64_t due_ns = due_ns_of(options, origin_ns, self->next - options->keys);
-        if (due_ns > now_ns)
-            break;
-        int code = emit_bid(ctx, options, self, due_ns);
-        if (code < 0)
-            return code;
+    struct due_bid bids[WEIR_BATCH_RECORDS_MAX];
+    size_t max = records_max < WEIR_BATCH_RECORDS_MAX ? records_max : WEIR_BATCH_RECORDS_MAX, count;
+    if (self->next < options->keys) {
+        count = fill_state(options, self->next, bids, max);
+    } else {
+        int64_t unset = 0, now_ns = monotonic_ns();
+        if (atomic_compare_exchange_strong(&options->probe->origin_ns, &unset, now_ns + 1000000))
+            return WEIR_OK;
+        count = take_due(options, self->next, atomic_load(&options->probe->origin_ns), now_ns, bids, max);
     }
-    if (emitted > 0 || options->spin)
+    if (count > 0) {
+        self->next += count;
+        return weir_emit_batch(ctx, 0, bids, sizeof bids[0], count);
+    }
+    if (options->spin)
         return WEIR_OK;
     weir_wait_ms(ctx, 1);
     return WEIR_IDLE;

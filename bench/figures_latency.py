@@ -70,7 +70,7 @@ class DueProbe:
 
 def due_job(context, rate, keys, options):
     probe = DueProbe(os.path.join(context.scratch, "due-probe"))
-    options = [f"--set=probe={probe.path}", f"--set=rate={rate}", f"--set=keys={keys}", *options]
+    options = ["--chain-keyed", f"--set=probe={probe.path}", f"--set=rate={rate}", f"--set=keys={keys}", *options]
     return Job(context, "due_count", context.fresh_directory("due-checkpoints"), options), probe
 
 
@@ -90,7 +90,7 @@ def checkpoint_options(interval):
 WINDOW_S = 10
 WARM_UP_S = 2
 LATENCY_KEYS = 1_000_000
-LATENCY_OPTIONS = ["--busy-poll"]
+LATENCY_OPTIONS = ["--busy-poll"]  # besides --chain-keyed
 
 
 def machine_gaps_us(context, seconds):

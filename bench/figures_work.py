@@ -29,12 +29,12 @@ def read_result(path, expected):
     return sum(by_process.values()) / 1e9
 
 
-def run_once(context, work, keys, copies, guarantee, chained, expected):
+def run_once(context, work, keys, copies, guarantee, chaining, expected):
     result = os.path.join(context.scratch, "work-result")
     command = [context.program("work"), "run", "--quiet", f"--set=work={work}", f"--set=input={bids_file(context, keys)}",
                f"--set=copies={copies}", f"--set=result={result}", f"--directory={context.fresh_directory('work-checkpoints')}", f"--guarantee={guarantee}"]
-    if not chained:
-        command.append("--no-chain")
+    if chaining is not None:
+        command.append(chaining)
     if guarantee == "exactly-once":
         command.append("--checkpoint-interval=1s")
     wall_s, cpu_s = timed(command)
@@ -42,13 +42,13 @@ def run_once(context, work, keys, copies, guarantee, chained, expected):
     return {"wall": records / wall_s, "cpu": records / cpu_s, "tasks": records / read_result(result, expected), "command": context.shown(command)}
 
 
-def work(context, name, job_work, keys=1_000, guarantee="exactly-once", chained=False, copies=COPIES):
+def work(context, name, job_work, keys=1_000, guarantee="exactly-once", chaining="--no-chain", copies=COPIES):
     kind = job_work.split(".", maxsplit=1)[0]
     expected, plain_s = plain(context, kind, keys, copies)
     rows = []
     for i in range(context.runs(5)):
         context.say(f"{name}: run {i + 1}")
-        rows.append(run_once(context, job_work, keys, copies, guarantee, chained, expected))
+        rows.append(run_once(context, job_work, keys, copies, guarantee, chaining, expected))
     loop = ("a plain loop on one core", BIDS * copies / plain_s / 1e6)
     note = f"{BIDS * copies // 1_000_000} M records; {expected[0]} results, sums {expected[1]} and {expected[2]}: those of the plain loop"
     command = rows[0]["command"]
@@ -60,31 +60,33 @@ def work(context, name, job_work, keys=1_000, guarantee="exactly-once", chained=
     ]
 
 
-# suffix: (guarantee, chained, in words)
+# suffix: (guarantee, chaining, in words)
 W2_WAYS = {
-    "": ("exactly-once", False, "exactly-once, a checkpoint every second, three processes"),
-    ".chained": ("exactly-once", True, "exactly-once, a checkpoint every second, count and sink in one process"),
-    ".none": ("none", False, "no checkpoints, three processes"),
-    ".none.chained": ("none", True, "no checkpoints, count and sink in one process"),
+    "": ("exactly-once", "--no-chain", "exactly-once, a checkpoint every second, three processes"),
+    ".chained": ("exactly-once", None, "exactly-once, a checkpoint every second, count and sink in one process"),
+    ".one": ("exactly-once", "--chain-keyed", "exactly-once, a checkpoint every second, all in one process"),
+    ".none": ("none", "--no-chain", "no checkpoints, three processes"),
+    ".none.chained": ("none", None, "no checkpoints, count and sink in one process"),
+    ".none.one": ("none", "--chain-keyed", "no checkpoints, all in one process"),
 }
 
 
 def w2(label, keys):
-    def measured(suffix, guarantee, chained):
+    def measured(suffix, guarantee, chaining):
         name = f"w2.{label}{suffix}.weir"
-        return name, lambda c: work(c, name, "w2", keys, guarantee, chained)
+        return name, lambda c: work(c, name, "w2", keys, guarantee, chaining)
     figures = {}
-    for suffix, (guarantee, chained, text) in W2_WAYS.items():
-        name, function = measured(suffix, guarantee, chained)
+    for suffix, (guarantee, chaining, text) in W2_WAYS.items():
+        name, function = measured(suffix, guarantee, chaining)
         figures[name] = (function, f"count and highest price per auction, {keys:,} keys: {text}")
     return figures
 
 
 WORK = {
     "w0.exchange.weir": (lambda c: work(c, "w0.exchange.weir", "w0.exchange"), "records from a file, partitioned by key, to a sink: two processes"),
-    "w0.chained.weir": (lambda c: work(c, "w0.chained.weir", "w0.chained", chained=True), "records from a file to a sink: one process"),
+    "w0.chained.weir": (lambda c: work(c, "w0.chained.weir", "w0.chained", chaining=None), "records from a file to a sink: one process"),
     "w1.weir": (lambda c: work(c, "w1.weir", "w1"), "filter auction % 123 = 0: three processes"),
-    "w1.chained.weir": (lambda c: work(c, "w1.chained.weir", "w1", chained=True), "the same: one process"),
+    "w1.chained.weir": (lambda c: work(c, "w1.chained.weir", "w1", chaining=None), "the same: one process"),
     **w2("1k", 1_000),
     **w2("1m", 1_000_000),
     **w2("10m", 10_000_000),

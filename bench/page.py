@@ -144,7 +144,7 @@ def compared(figure):
 WORK = re.compile(r"(w0\.exchange|w0\.chained|w1|w2\.\d+[km]?|nexmark\.\w+)\.(.+?)(?:\.(cpu|cpu_tasks))?")
 WORK_TITLES = {"w0.exchange": "W0, exchange", "w0.chained": "W0, chained", "w1": "W1", "w2.1k": "W2, 1,000 keys", "w2.1m": "W2, 1 M keys",
                "w2.10m": "W2, 10 M keys"}
-WAYS = {"chained": "chained", "none": "no checkpoints"}
+WAYS = {"chained": "chained", "one": "one process", "none": "no checkpoints"}
 
 
 def work_rows(figures):

@@ -98,7 +98,7 @@ static bool find_suspect(const struct job *job, unsigned task, struct suspect *r
         ret_suspect->bytes = note->bytes;
         return true;
     }
-    size_t prefix = job->plan->chains[job->plan->tasks[task].chain].keyed ? sizeof(uint64_t) : 0;
+    size_t prefix = graph_node_keyed(job->graph, job->plan->chains[job->plan->tasks[task].chain].nodes[0]) ? sizeof(uint64_t) : 0;
     size_t size_bytes;
     if (ring > job->plan->ring_count || !copy_record(job, ring - 1, ret_suspect->pos, buffer, sizeof buffer, &size_bytes) || size_bytes < prefix)
         return false;

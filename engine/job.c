@@ -54,6 +54,13 @@ static const struct {
     int share;
 } oom_shares[] = {{"snapshot:", 950}, {"standby:", 800}, {"coordinator", 50}, {"", 100}};
 
+enum plan_chaining job_chaining(const struct job_options *options)
+{
+    if (options->no_chain)
+        return PLAN_CHAIN_NONE;
+    return options->chain_keyed ? PLAN_CHAIN_KEYED : PLAN_CHAIN_FORWARD;
+}
+
 int job_oom_score(void)
 {
     char text[16] = "";

@@ -54,6 +54,8 @@ void job_enter_process(const struct job *job, const char *name);
 void job_set_process_name(const struct job *job, const char *name);
 /* The calling process's oom_score_adj. */
 int job_oom_score(void);
+/* What --no-chain and --chain-keyed ask for. */
+enum plan_chaining job_chaining(const struct job_options *options);
 /* The job's clock, of timers and weir_now_ms(): the wall clock as it was when the job started, counted on from there. So it never goes
  * back, nor jumps, while the job runs, whatever is done to the machine's. */
 int64_t job_now_ms(const struct job *job);

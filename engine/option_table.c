@@ -42,6 +42,8 @@ static const struct option option_table[] = {
              "no checkpoints"},
     {.name = "no-chain", .type = OPTION_FLAG, .offset = AT(no_chain), .group = group_job,
      .help = "Gives every operator instance a process of its own instead of chaining neighbours"},
+    {.name = "chain-keyed", .type = OPTION_FLAG, .offset = AT(chain_keyed), .group = group_job,
+     .help = "Chains a keyed operator with its input as well, where each has one instance: less CPU time a record, fewer processes"},
     {.name = "key-groups", .type = OPTION_COUNT, .offset = AT(key_groups), .placeholder = "COUNT", .fallback = "128", .minimum = 1,
      .maximum = 32768, .group = group_job,
      .help = "Key groups, the units in which keyed state is spread over instances; fixed for the life of the job's checkpoints"},

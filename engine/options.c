@@ -398,6 +398,8 @@ static int check_together(const struct job_options *options, struct weir_error *
         return error_set(err, WEIR_EINVAL, "--restart-delay is longer than --restart-delay-max: raise the latter");
     if (options->busy_poll && options->spin_ns >= 0)
         return error_set(err, WEIR_EINVAL, "--busy-poll and --spin exclude each other: busy polling spins for ever");
+    if (options->no_chain && options->chain_keyed)
+        return error_set(err, WEIR_EINVAL, "--no-chain and --chain-keyed exclude each other: give one of them");
     if (options->heartbeat_timeout_ns > 0 && options->heartbeat_timeout_ns <= 2 * options->batch_time_ns)
         return error_set(err, WEIR_EINVAL, "--heartbeat-timeout must be more than twice --batch-time: a task in a batch would be "
                                            "taken for hung");

@@ -62,6 +62,7 @@ struct job_options {
     int guarantee; /* enum option_guarantee */
     int io;        /* enum option_io */
     bool no_chain;
+    bool chain_keyed;
     uint64_t ring_bytes; /* a power of two */
     uint64_t batch_records;
     int64_t batch_time_ns;

@@ -115,16 +115,24 @@ static int send_to_ring(struct weir_ctx *ctx, const struct target *target, unsig
     return WEIR_OK;
 }
 
+static int hash_of_record(struct weir_ctx *ctx, const struct key_spec *spec, const struct weir_record *record, uint64_t *ret_hash)
+{
+    struct weir_bytes key = {0};
+    int code = key_extract(spec, record, ctx->key_scratch, &key, &ctx->error);
+    if (code == WEIR_OK)
+        *ret_hash = key_hash(key.data, key.size_bytes);
+    return code;
+}
+
 static int send_by_key(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes)
 {
     int code = target->key->fn != NULL ? align_record(ctx, &data, size_bytes) : WEIR_OK;
     struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes};
-    struct weir_bytes key = {0};
+    uint64_t hash = 0;
     if (code == WEIR_OK)
-        code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
+        code = hash_of_record(ctx, target->key, &record, &hash);
     if (code != WEIR_OK)
         return code;
-    uint64_t hash = key_hash(key.data, key.size_bytes);
     unsigned out = target->rings[0];
     if (target->ring_count > 1)
         out = target->ring_of_key_group[key_group(hash, ctx->task->job->plan->key_groups)];
@@ -137,6 +145,10 @@ static int call_chained(struct weir_ctx *ctx, const struct target *target, const
     if (code < 0)
         return code;
     struct weir_record record = {.data = data, .size_bytes = (uint32_t)size_bytes, .input = target->input};
+    if (target->key != NULL)
+        code = hash_of_record(ctx, target->key, &record, &record.key_hash);
+    if (code < 0)
+        return code;
     code = ctx_process(target->chained, &record, 1);
     if (code < 0)
         ctx_take_failure(target->chained, code, &ctx->error);
@@ -205,6 +217,12 @@ static int emit(struct weir_ctx *ctx, unsigned port, const void *data, size_t si
 
 /* ---- several at once ---- */
 
+/* Whether the keys of records of this size, if they have any, are a part of them: no record fails then. */
+static bool keys_are_in_place(const struct key_spec *key, size_t size_bytes)
+{
+    return key == NULL || (key->fn == NULL && (uint64_t)key->offset + key->size_bytes <= size_bytes);
+}
+
 /* The ring that takes all records of a batch, with room for them; NULL: they go one by one. */
 static struct task_output *ring_for_all(struct weir_ctx *ctx, const struct target *target, uint64_t frame_bytes, size_t count)
 {
@@ -272,7 +290,7 @@ static void push_all(struct task_output *out, const struct batch_frames *batch)
 static bool send_all(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes, size_t count)
 {
     const struct key_spec *key = target->key;
-    if (target->kind != TARGET_RINGS || (key != NULL && (key->fn != NULL || (uint64_t)key->offset + key->size_bytes > size_bytes)))
+    if (target->kind != TARGET_RINGS || !keys_are_in_place(key, size_bytes))
         return false;
     size_t prefix = key != NULL ? sizeof(uint64_t) : 0;
     struct task_output *out = ring_for_all(ctx, target, ring_frame_bytes((uint32_t)(size_bytes + prefix)), count);
@@ -304,12 +322,17 @@ static void describe_records(const struct target *target, uint32_t size_bytes)
 static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes,
                               size_t count)
 {
+    const struct key_spec *key = target->key;
     int code = WEIR_OK;
     describe_records(target, (uint32_t)size_bytes);
     while (code >= 0 && count > 0) {
         size_t taken = u64_min(count, WEIR_BATCH_RECORDS_MAX);
-        for (size_t i = 0; i < taken; i++, data += size_bytes)
-            target->records[i].data = data;
+        for (size_t i = 0; i < taken; i++)
+            target->records[i].data = data + i * size_bytes;
+        if (key != NULL)
+            for (size_t i = 0; i < taken; i++)
+                target->records[i].key_hash = key_hash(data + i * size_bytes + key->offset, key->size_bytes);
+        data += taken * size_bytes;
         code = ctx_process(target->chained, target->records, taken);
         count -= taken;
     }
@@ -322,7 +345,7 @@ static int emit_batch_to_target(struct weir_ctx *ctx, struct target *target, uns
                                 size_t count)
 {
     bool aligned = ((uintptr_t)data | size_bytes) % 8 == 0; /* then each record is, as callbacks may count on */
-    if (target->kind == TARGET_CHAINED && aligned)
+    if (target->kind == TARGET_CHAINED && aligned && keys_are_in_place(target->key, size_bytes))
         return call_chained_batch(ctx, target, data, size_bytes, count);
     return send_all(ctx, target, data, size_bytes, count) ? WEIR_OK : send_one_by_one(ctx, target, port, data, size_bytes, count);
 }
@@ -558,6 +581,7 @@ static int make_target(struct task *task, const struct graph_edge *edge, struct 
             return WEIR_ENOMEM;
         for (size_t i = 0; i < WEIR_BATCH_RECORDS_MAX; i++)
             target->records[i].input = target->input;
+        target->key = edge->partition == PARTITION_HASH ? &edge->key : NULL;
         return WEIR_OK;
     }
     target->kind = TARGET_RINGS;

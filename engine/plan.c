@@ -41,18 +41,23 @@ static const struct graph_edge *only_input(const struct weir_job *job, unsigned 
     return found;
 }
 
-static void make_chains(const struct weir_job *job, bool no_chain, struct plan *plan)
+/* Whether every record of the edge goes to the subtask that it came from. */
+static bool stays_in_subtask(const struct weir_job *job, const struct graph_edge *edge, enum plan_chaining chaining)
+{
+    enum partition partition = plan_edge_partition(job, edge);
+    return partition == PARTITION_FORWARD || (chaining == PLAN_CHAIN_KEYED && partition == PARTITION_HASH &&
+                                              job->nodes[edge->from_node].parallelism == 1 && job->nodes[edge->to_node].parallelism == 1);
+}
+
+static void make_chains(const struct weir_job *job, enum plan_chaining chaining, struct plan *plan)
 {
     for (unsigned i = 0; i < job->node_count; i++) { /* nodes are in the order of the data: inputs come first */
         const struct graph_edge *input = only_input(job, i);
-        bool chained = !no_chain && input != NULL && !job->nodes[i].no_chain &&
-                       plan_edge_partition(job, input) == PARTITION_FORWARD;
+        bool chained = chaining != PLAN_CHAIN_NONE && input != NULL && !job->nodes[i].no_chain && stays_in_subtask(job, input, chaining);
         unsigned chain = chained ? plan->chain_of_node[input->from_node] : plan->chain_count++;
         if (!chained)
-            plan->chains[chain] = (struct plan_chain){
-                .parallelism = job->nodes[i].parallelism,
-                .keyed = graph_node_keyed(job, i),
-            };
+            plan->chains[chain] = (struct plan_chain){.parallelism = job->nodes[i].parallelism};
+        plan->chains[chain].keyed |= graph_node_keyed(job, i);
         plan->chain_of_node[i] = chain;
         plan->chains[chain].nodes[plan->chains[chain].node_count++] = i;
     }
@@ -120,11 +125,11 @@ static int make_rings(const struct weir_job *job, struct plan *plan, struct weir
     return WEIR_OK;
 }
 
-int plan_make(const struct weir_job *job, bool no_chain, unsigned key_groups, struct plan *ret_plan, struct weir_error *err)
+int plan_make(const struct weir_job *job, enum plan_chaining chaining, unsigned key_groups, struct plan *ret_plan, struct weir_error *err)
 {
     memset(ret_plan, 0, sizeof *ret_plan);
     ret_plan->key_groups = key_groups;
-    make_chains(job, no_chain, ret_plan);
+    make_chains(job, chaining, ret_plan);
     int code = make_tasks(job, ret_plan, err);
     return code == WEIR_OK ? make_rings(job, ret_plan, err) : code;
 }

@@ -14,12 +14,18 @@
 #define PLAN_TASKS_MAX 512
 #define PLAN_RINGS_MAX 8192
 
+enum plan_chaining {
+    PLAN_CHAIN_NONE,    /* one process per operator instance */
+    PLAN_CHAIN_FORWARD, /* neighbours whose records stay in their subtask */
+    PLAN_CHAIN_KEYED,   /* also a keyed operator and its only input, where there is one subtask of each: nothing is repartitioned */
+};
+
 struct plan_chain {
     unsigned nodes[GRAPH_NODES_MAX]; /* in the order of the data; nodes[0] is the head */
     unsigned node_count;
     unsigned parallelism;
     unsigned first_task;
-    bool keyed;
+    bool keyed; /* one of its operators is */
 };
 
 struct plan_task {
@@ -46,8 +52,8 @@ struct plan {
     unsigned key_groups;
 };
 
-/* no_chain: one process per operator instance. WEIR_ELIMIT where the job needs too many tasks or rings. */
-int plan_make(const struct weir_job *job, bool no_chain, unsigned key_groups, struct plan *ret_plan, struct weir_error *err);
+/* WEIR_ELIMIT where the job needs too many tasks or rings. */
+int plan_make(const struct weir_job *job, enum plan_chaining chaining, unsigned key_groups, struct plan *ret_plan, struct weir_error *err);
 
 /* Whether records of this edge are handed over by a call, within a task. */
 bool plan_edge_is_chained(const struct plan *plan, const struct graph_edge *edge);

@@ -124,7 +124,7 @@ int job_tasks(const struct weir_job *job, const struct job_options *options, str
 {
     struct task_info *tasks = NULL;
     struct plan *plan = malloc(sizeof *plan);
-    int code = plan != NULL ? plan_make(job, options->no_chain, (unsigned)options->key_groups, plan, err) : WEIR_ENOMEM;
+    int code = plan != NULL ? plan_make(job, job_chaining(options), (unsigned)options->key_groups, plan, err) : WEIR_ENOMEM;
     if (code == WEIR_OK)
         tasks = calloc(plan->task_count, sizeof *tasks);
     if (plan == NULL || (code == WEIR_OK && tasks == NULL))

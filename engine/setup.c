@@ -228,7 +228,7 @@ int job_set_up(struct job *job, const struct weir_job *graph, const struct job_o
     if (options->restart == OPTION_RESTART_FAILURE_RATE && options->restart_attempts > RESTART_TIMES_MAX)
         return error_set(err, WEIR_EINVAL, "--restart-attempts %llu: with --restart=failure-rate it is at most %d",
                          (unsigned long long)options->restart_attempts, RESTART_TIMES_MAX);
-    int code = plan_make(graph, options->no_chain, (unsigned)options->key_groups, job->plan, err);
+    int code = plan_make(graph, job_chaining(options), (unsigned)options->key_groups, job->plan, err);
     if (code == WEIR_OK)
         code = choose_io(job, err);
     if (code == WEIR_OK)

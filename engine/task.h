@@ -28,7 +28,7 @@ struct target {
     uint16_t input;               /* TARGET_CHAINED */
     struct weir_ctx *chained;     /* TARGET_CHAINED */
     struct weir_record *records;  /* TARGET_CHAINED: WEIR_BATCH_RECORDS_MAX, all of the same size, for batches */
-    const struct key_spec *key;   /* PARTITION_HASH */
+    const struct key_spec *key;   /* PARTITION_HASH; else NULL */
     uint16_t *rings;              /* indices into task.outs, by subtask of the receiver; one for forward */
     unsigned ring_count;
     unsigned next;                /* PARTITION_ROUND_ROBIN */

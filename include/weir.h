@@ -461,10 +461,11 @@ WEIR_API struct weir_stream *weir_side_output(struct weir_stream *of, unsigned p
 
 /* How records are handed to the instances of the next operator. Each gives a new stream. Without any of them: forward, to
  * the instance of the same index, where both have the same parallelism, else round-robin. */
-/* By key: `size_bytes` bytes at `offset` of the record. A record that is too short fails. */
+/* By key: `size_bytes` bytes at `offset` of the record. A record that is too short fails. With --chain-keyed, where both sides have one
+ * instance, the operator shares its input's process; else records by key always cross a ring. */
 WEIR_API struct weir_stream *weir_key_by(struct weir_stream *in, uint32_t offset, uint32_t size_bytes);
-/* By key: fn points ret_key at 1 .. WEIR_KEY_BYTES_MAX bytes, of the record or of `scratch` (WEIR_KEY_BYTES_MAX). Pure: called on
- * both sides of the ring. An empty key is a failure. */
+/* By key: fn points ret_key at 1 .. WEIR_KEY_BYTES_MAX bytes, of the record or of `scratch` (WEIR_KEY_BYTES_MAX). Pure: called by
+ * the sender and by the receiver. An empty key is a failure. */
 typedef int (*weir_key_fn)(const struct weir_record *record, void *scratch, struct weir_bytes *ret_key);
 WEIR_API struct weir_stream *weir_key_by_fn(struct weir_stream *in, weir_key_fn fn);
 WEIR_API struct weir_stream *weir_rebalance(struct weir_stream *in); /* round-robin */

@@ -242,7 +242,7 @@ static int check_task(const struct manifest *found, const struct manifest_task *
         chain_text(expected, expected_task, has, sizeof has);
         return error_set(err, WEIR_EMISMATCH,
                          "task %s/%" PRIu32 " ran [%s] in the checkpoint, in the job it runs [%s]: chain the operators "
-                         "as before (--no-chain must be as it was)",
+                         "as before (--no-chain and --chain-keyed must be as they were)",
                          found_task->name, found_task->subtask, had, has);
     }
     if (found_task->key_group_first != expected_task->key_group_first ||
@@ -263,7 +263,7 @@ static int check_tasks(const struct manifest *found, const struct manifest *expe
         if (same == NULL)
             return error_set(err, WEIR_EMISMATCH,
                              "task %s/%" PRIu32 " is in the checkpoint, the job does not have it: chain the operators "
-                             "as before (--no-chain must be as it was)",
+                             "as before (--no-chain and --chain-keyed must be as they were)",
                              task->name, task->subtask);
         int code = check_task(found, task, expected, same, err);
         if (code != WEIR_OK)
@@ -273,7 +273,7 @@ static int check_tasks(const struct manifest *found, const struct manifest *expe
         if (manifest_find_task(found, expected->tasks[i].name, expected->tasks[i].subtask) == NULL)
             return error_set(err, WEIR_EMISMATCH,
                              "task %s/%" PRIu32 " is in the job, the checkpoint does not have it: chain the operators "
-                             "as before (--no-chain must be as it was)",
+                             "as before (--no-chain and --chain-keyed must be as they were)",
                              expected->tasks[i].name, expected->tasks[i].subtask);
     return WEIR_OK;
 }

@@ -16,6 +16,10 @@ UNCHAINED = {"sources": SOURCES, "stateful": ["track", "tally", "sink", "tally_s
              "consumers": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"],
              "producers": SOURCES + ["tag", "make", "track", "burst", "tally"], "sinks": ["sink", "tally_sink"],
              "processors": ["tag", "make", "track", "burst", "tally", "sink", "tally_sink"], "changing": ["track", "tally"]}
+# tally is chained to the file source, of which there is one: source, state, rings and a sink in one task. Only that one is killed.
+KEYED = {"sources": ["file"], "stateful": ["file"], "consumers": [], "producers": ["file"], "sinks": ["file"], "processors": ["file"],
+         "changing": ["file"]}
+KEYED_OPTIONS = ["--chain-keyed", "--set=files=1"]
 
 # Point: the roles that reach it. "snapshots" are the snapshot children of the stateful tasks.
 ROLES = {
@@ -119,11 +123,13 @@ def takeovers_of(point, role, long, number):
 def make_cases(setting, random):
     if sorted(points_of_header()) != sorted(ROLES):
         sys.exit(f"kill_point.h and this sweep differ: {set(points_of_header()) ^ set(ROLES)}")
-    variants = [("chained", CHAINED, []), ("no-chain", UNCHAINED, ["--no-chain"]), ("pwrite", CHAINED, ["--io=pwrite"])]
+    variants = [("chained", CHAINED, []), ("no-chain", UNCHAINED, ["--no-chain"]), ("chain-keyed", KEYED, KEYED_OPTIONS), ("pwrite", CHAINED, ["--io=pwrite"])]
     number = random.randrange(6)
     for point in ROLES:
         for plan_name, plan, options in variants:
             if plan_name == "pwrite" and point[0] not in "hk":
+                continue
+            if plan_name == "chain-keyed" and ROLES[point] in ("coordinator", "launcher"):
                 continue
             for role in roles_of(point, plan):
                 number += 1

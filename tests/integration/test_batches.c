@@ -60,10 +60,11 @@ static void run_how(const char *how, unsigned p, const char *plan)
     cr_assert_eq(status, 0, "%s, parallelism %u %s: %d\n%s", how, p, plan, status, s.err);
 }
 
-static const char *const plans[] = {"", "--no-chain", "--set plain=1", "--no-chain --set plain=1"};
+static const char *const plans[] = {"", "--no-chain", "--chain-keyed", "--set plain=1", "--no-chain --set plain=1", "--chain-keyed --set plain=1"};
+#define PLANS (sizeof plans / sizeof plans[0])
 #define FOR_EACH_PLAN(p, plan)                                                                                         \
     for (unsigned p = 1; p <= 4; p++)                                                                                  \
-        for (unsigned plan = 0; plan < 4; plan++)
+        for (unsigned plan = 0; plan < PLANS; plan++)
 
 static void part_directory(const char *part, char *directory, size_t capacity)
 {
@@ -81,6 +82,21 @@ Test(batches, to_the_instances_by_key)
     }
 }
 
+/* In one process these are handed on as a whole. */
+Test(batches, of_aligned_records_by_key)
+{
+    for (unsigned plan = 0; plan < PLANS; plan++) {
+        struct lines expected = {0};
+        int status = run_job(&s, "--set shape=batches --set how=hash --set count=%" PRIu64 " --set keys=%" PRIu64 " --set each=%" PRIu64
+                             " --set bytes=40 --restart none %s", COUNT, KEYS, EACH, plans[plan]);
+        cr_assert_eq(status, 0, "%s: %d\n%s", plans[plan], status, s.err);
+        expect_sums(&expected, COUNT * EACH);
+        assert_same_lines(&expected, output_lines(s.output));
+        scenario_end(&s);
+        begin();
+    }
+}
+
 Test(batches, to_the_instances_by_a_key_that_a_function_makes)
 {
     FOR_EACH_PLAN(p, plan)
@@ -95,7 +111,7 @@ Test(batches, to_the_instances_by_a_key_that_a_function_makes)
 /* Both sizes are multiples of 8, so that chained operators get whole batches. */
 Test(batches, of_two_sizes_in_turns)
 {
-    for (unsigned plan = 0; plan < 4; plan++) {
+    for (unsigned plan = 0; plan < PLANS; plan++) {
         struct lines expected = {0};
         int status = run_job(&s, "--set shape=batches --set how=sizes --set count=%" PRIu64 " --set keys=%" PRIu64 " --set each=%" PRIu64
                              " --set bytes=40 --restart none %s", COUNT, KEYS, EACH, plans[plan]);

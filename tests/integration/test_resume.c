@@ -289,6 +289,14 @@ Test(resume, another_number_of_key_groups_is_refused)
     ASSERT_REFUSED("--set count=10", "--set count=10 --key-groups 64", "128", "64");
 }
 
+Test(resume, another_chaining_is_refused)
+{
+    ASSERT_REFUSED("--set count=10", "--set count=10 --chain-keyed", "--chain-keyed must be as");
+    ASSERT_REFUSED("--set count=10", "--set count=10 --no-chain", "--no-chain and");
+    cr_assert_eq(run_job(&s, "--set count=10 --no-chain --chain-keyed"), 2, "%s", s.err);
+    ASSERT_ERR_SAYS(&s, "--no-chain and --chain-keyed exclude each other");
+}
+
 /* ---- another start ---- */
 
 /* What a user does before going back: moves the output away. */

@@ -784,6 +784,12 @@ BATCHES = [
     bug("batches.size_of_the_one_before", "engine/output.c",
         "    if (target->records[0].size_bytes != size_bytes)\n", "    if (target->records[0].size_bytes == 0)\n",
         "a chained operator is told another size than its records have", "integration_test_batches:batches/of_two_sizes_*"),
+    bug("batches.chained_hash_of_the_first", "engine/output.c",
+        "key_hash(data + i * size_bytes + key->offset,", "key_hash(data + key->offset,",
+        "a key's state is looked for where another key's belongs, and is there several times", "integration_test_batches:batches/of_aligned_records_by_key"),
+    bug("batches.chained_across_instances", "engine/plan.c",
+        "job->nodes[edge->from_node].parallelism == 1 && ", "", "a keyed operator is chained to one of several inputs' instances",
+        "test_plan:plan/a_keyed_operator_*"),
 ]
 
 MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,

@@ -41,11 +41,11 @@ static void sink(struct weir_stream *in, const char *name, unsigned p)
     weir_parallelism(weir_add_sink(in, name, &weir_null_sink, NULL), p);
 }
 
-static void make(bool no_chain, unsigned key_groups)
+static void make(enum plan_chaining chaining, unsigned key_groups)
 {
     struct weir_error err = {0};
     cr_assert_eq(graph_check(job, &err), WEIR_OK, "%s", err.text);
-    cr_assert_eq(plan_make(job, no_chain, key_groups, plan, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(plan_make(job, chaining, key_groups, plan, &err), WEIR_OK, "%s", err.text);
 }
 
 /* All tasks by name, in order, and no others. */
@@ -74,7 +74,7 @@ static bool ring(const char *from, const char *to) { return plan_find_ring(plan,
 Test(plan, neighbours_without_a_repartition_share_a_task)
 {
     sink(process(process(source("in", 2), "a", 2), "b", 2), "out", 2);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("in/0", "in/1");
     cr_assert_eq(plan->ring_count, 0u);
     cr_assert_eq(plan->chains[0].node_count, 4u);
@@ -85,7 +85,7 @@ Test(plan, neighbours_without_a_repartition_share_a_task)
 Test(plan, without_chaining_each_instance_has_a_task)
 {
     sink(process(source("in", 2), "a", 2), "out", 2);
-    make(true, 128);
+    make(PLAN_CHAIN_NONE, 128);
     ASSERT_TASKS("in/0", "in/1", "a/0", "a/1", "out/0", "out/1");
     cr_assert_eq(plan->ring_count, 4u, "forward: to the same index only");
     cr_assert(ring("in/0", "a/0") && ring("in/1", "a/1") && !ring("in/0", "a/1") && ring("a/1", "out/1"));
@@ -94,16 +94,32 @@ Test(plan, without_chaining_each_instance_has_a_task)
 Test(plan, an_operator_may_ask_for_a_task_of_its_own)
 {
     sink(weir_no_chain(process(source("in", 1), "a", 1)), "out", 1);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("in/0", "a/0");
     cr_assert_eq(plan->chains[1].node_count, 2u, "the sink is chained to it");
     cr_assert(ring("in/0", "a/0"));
 }
 
+Test(plan, a_keyed_operator_joins_its_input_only_where_asked_and_where_nothing_is_repartitioned)
+{
+    struct weir_stream *in = source("in", 1);
+    sink(process(weir_key_by(process(in, "map", 1), 0, 8), "count", 1), "out", 1);
+    sink(process(weir_key_by(in, 0, 8), "spread", 2), "out2", 2);
+    sink(process(weir_union((struct weir_stream *[]){weir_key_by(in, 0, 8), weir_key_by(source("other", 1), 0, 8)}, 2), "both", 1), "out3", 1);
+    sink(weir_no_chain(process(weir_key_by(in, 0, 8), "apart", 1)), "out4", 1);
+    sink(process(weir_key_by(source("two", 2), 0, 8), "gather", 1), "out5", 1);
+    make(PLAN_CHAIN_KEYED, 128);
+    ASSERT_TASKS("in/0", "spread/0", "spread/1", "other/0", "both/0", "apart/0", "two/0", "two/1", "gather/0");
+    cr_assert_eq(plan->chains[0].node_count, 4u, "in, map, count, out");
+    cr_assert(plan->chains[0].keyed && !plan->chains[2].keyed);
+    cr_assert_eq(plan->tasks[task("in/0")].key_group_first, 0u);
+    cr_assert_eq(plan->tasks[task("in/0")].key_group_count, 128u);
+}
+
 Test(plan, a_change_of_parallelism_is_round_robin_from_each_to_each)
 {
     sink(process(source("in", 2), "a", 3), "out", 3);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("in/0", "in/1", "a/0", "a/1", "a/2");
     cr_assert_eq(plan->ring_count, 6u);
     cr_assert_eq(plan_edge_partition(job, &job->edges[0]), PARTITION_ROUND_ROBIN);
@@ -116,7 +132,7 @@ Test(plan, hash_rebalance_and_broadcast_join_each_to_each_and_are_not_chained)
     sink(process(weir_key_by(in, 0, 8), "hash", 2), "out1", 2);
     sink(process(weir_rebalance(in), "even", 2), "out2", 2);
     sink(process(weir_broadcast(in), "all", 2), "out3", 2);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("in/0", "in/1", "hash/0", "hash/1", "even/0", "even/1", "all/0", "all/1");
     cr_assert_eq(plan->ring_count, 12u);
     for (unsigned f = 0; f < 2; f++)
@@ -129,7 +145,7 @@ Test(plan, an_operator_with_several_inputs_heads_a_task)
 {
     struct weir_stream *both[] = {source("a", 1), source("b", 1)};
     sink(weir_process_n(both, 2, "join", &plain, NULL), "out", 1);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("a/0", "b/0", "join/0");
     cr_assert_eq(plan->ring_count, 2u);
     cr_assert_eq(plan_edge_channel(job, &job->edges[0]), 0u);
@@ -141,7 +157,7 @@ Test(plan, two_edges_between_the_same_tasks_share_a_ring_and_differ_in_channel)
     struct weir_stream *in = source("in", 1);
     struct weir_stream *twice[] = {in, weir_rebalance(in)};
     sink(weir_process_n(twice, 2, "join", &plain, NULL), "out", 1);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("in/0", "join/0");
     cr_assert_eq(plan->ring_count, 1u);
     cr_assert_neq(plan_edge_channel(job, &job->edges[0]), plan_edge_channel(job, &job->edges[1]));
@@ -152,7 +168,7 @@ Test(plan, one_stream_may_be_read_by_two_of_the_same_chain)
     struct weir_stream *in = source("in", 1);
     sink(process(in, "a", 1), "out1", 1);
     sink(process(in, "b", 1), "out2", 1);
-    make(false, 128);
+    make(PLAN_CHAIN_FORWARD, 128);
     ASSERT_TASKS("in/0");
     cr_assert_eq(plan->chains[0].node_count, 5u);
 }
@@ -164,7 +180,7 @@ Test(plan, key_groups_are_shared_out_without_gap_or_overlap)
             end();
             begin();
             sink(process(weir_key_by(source("in", 1), 0, 8), "count", p), "out", 1);
-            make(false, groups);
+            make(PLAN_CHAIN_FORWARD, groups);
             unsigned next = 0, least = groups, most = 0;
             for (unsigned i = 0; i < p; i++) {
                 const struct plan_task *t = &plan->tasks[1 + i];
@@ -183,7 +199,7 @@ static void assert_fails(int code, unsigned key_groups, const char *words)
 {
     struct weir_error err = {0};
     cr_assert_eq(graph_check(job, &err), WEIR_OK, "%s", err.text);
-    cr_assert_eq(plan_make(job, true, key_groups, plan, &err), code, "%s", err.text);
+    cr_assert_eq(plan_make(job, PLAN_CHAIN_NONE, key_groups, plan, &err), code, "%s", err.text);
     cr_assert_not_null(strstr(err.text, words), "%s", err.text);
 }
 

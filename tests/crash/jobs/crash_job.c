@@ -437,8 +437,9 @@ static struct weir_stream *add_file(struct weir_job *job, const struct settings 
     options->format = WEIR_BINARY;
     options->record_bytes = sizeof(struct event);
     options->layout = &layout;
-    struct weir_stream *file = weir_parallelism(weir_add_source(job, "file", &weir_file_source, options), 2);
-    return weir_parallelism(weir_map(file, "tag", tag, sizeof(struct event), settings), 2);
+    unsigned files = (unsigned)weir_param_u64(job, "files", 2, "parallelism of the file source; with 1, tally can be chained to it");
+    struct weir_stream *file = weir_parallelism(weir_add_source(job, "file", &weir_file_source, options), files);
+    return weir_parallelism(weir_map(file, "tag", tag, sizeof(struct event), settings), files);
 }
 
 static struct weir_stream *add_sequence(struct weir_job *job, const struct settings *settings)
