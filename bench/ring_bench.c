@@ -2,6 +2,7 @@
  * ring_bench.c - one ring between two pinned processes, straight on shm/ring.h.
  *
  *     ring_bench stream SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]  COUNT records of SIZE bytes, BATCH a publish: M/s
+ *     ring_bench sleepy SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]    the same where either side might sleep: a fence a publish
  *     ring_bench bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]      bare slots, one word a side: the machine's limit
  *     ring_bench trip COUNT      COUNT round trips, busy-polling; prints p50 in ns of: a bare cache line, two of them, two rings
  *     ring_bench parked COUNT    COUNT round trips over two rings, both sides asleep in between; prints p50 in ns
@@ -55,6 +56,7 @@ struct stream {
     uint64_t empty_pauses;
     uint64_t room_bytes; /* that must be free before a producer that found the ring full goes on */
     bool bare;
+    bool sleepy; /* the rings are told that the other side might sleep, as it may without --busy-poll */
     bool yield;
 };
 
@@ -242,6 +244,7 @@ static void consumer_process(const struct stream *s, struct shared *shared)
     struct weir_error err = {0};
     struct ring_consumer ring;
     check(ring_consumer_attach(&ring, s->ring_fd, &err), &err);
+    ring.writer_polls = !s->sleepy;
     atomic_store(&shared->ready.word, 1);
     shared->sum = s->bare ? consume_bare(s, shared) : consume(s, &ring);
     shared->ended_ns = clock_monotonic_ns();
@@ -269,6 +272,7 @@ static void run_stream(struct stream *s, struct shared *shared, const cpu_set_t 
     s->yield = !pin_to_nth_cpu(allowed, 0) || CPU_COUNT(allowed) < 2;
     struct ring_producer ring;
     check(ring_producer_attach(&ring, s->ring_fd, &err), &err);
+    ring.reader_polls = !s->sleepy;
     while (atomic_load(&shared->ready.word) == 0)
         sched_yield();
     int64_t begun_ns = clock_monotonic_ns();
@@ -392,6 +396,7 @@ static void attach_both(struct trip *t, int to_fd, int from_fd)
     struct weir_error err = {0};
     check(ring_producer_attach(&t->to, to_fd, &err), &err);
     check(ring_consumer_attach(&t->from, from_fd, &err), &err);
+    t->to.reader_polls = t->from.writer_polls = t->way == TWO_RINGS;
 }
 
 static void run_trips(enum way way, uint64_t count, struct shared *shared, const cpu_set_t *allowed)
@@ -428,7 +433,7 @@ static void run_trips(enum way way, uint64_t count, struct shared *shared, const
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ring_bench stream|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]\n"
+    fprintf(stderr, "usage: ring_bench stream|sleepy|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]\n"
                     "       ring_bench trip|parked COUNT\n"
                     "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (2048)\n", WORDS_MAX * 8);
     return 2;
@@ -442,6 +447,7 @@ static uint64_t number(int argc, char **argv, int index, uint64_t fallback)
 static int stream_command(int argc, char **argv, struct shared *shared, const cpu_set_t *allowed)
 {
     struct stream stream = {.bare = strcmp(argv[1], "bare") == 0,
+                            .sleepy = strcmp(argv[1], "sleepy") == 0,
                             .size_bytes = (uint32_t)number(argc, argv, 2, 0),
                             .batch = number(argc, argv, 3, 0),
                             .count = number(argc, argv, 4, 0),
@@ -465,7 +471,7 @@ int main(int argc, char **argv)
     if (shared == MAP_FAILED || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         fail("set-up");
     const char *command = argc > 1 ? argv[1] : "";
-    if (strcmp(command, "stream") == 0 || strcmp(command, "bare") == 0)
+    if (strcmp(command, "stream") == 0 || strcmp(command, "sleepy") == 0 || strcmp(command, "bare") == 0)
         return stream_command(argc, argv, shared, &allowed);
     uint64_t count = number(argc, argv, 2, 0);
     if (count == 0 || (strcmp(command, "trip") != 0 && strcmp(command, "parked") != 0))

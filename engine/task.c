@@ -119,11 +119,13 @@ static int attach_rings(struct task *task, struct weir_error *err)
             in->ring_index = i;
             in->from_task = ring->from_task;
             code = ring_consumer_attach(&in->ring, job->ring_fds[i], err);
+            in->ring.writer_polls = job->options->busy_poll;
         } else if (ring->from_task == task->index) {
             struct task_output *out = &task->outs[task->out_count++];
             out->ring_index = i;
             out->to_task = ring->to_task;
             code = ring_producer_attach(&out->ring, job->ring_fds[i], err);
+            out->ring.reader_polls = job->options->busy_poll;
         }
     }
     return code;
@@ -362,17 +364,33 @@ static void idle(struct task *task)
         park(task, timeout_ns);
 }
 
-/* Output rings are full: sleeps until the readers have made room. */
+/* Busy polling: for one turn of the loop. Nobody would ring. */
+static void poll_for_room(struct task *task)
+{
+    for (unsigned turn = 0; turn < 64 && !task_outputs_roomy(task) && !is_called(task); turn++)
+        __builtin_ia32_pause();
+}
+
+static void sleep_for_room(struct task *task)
+{
+    struct doorbell *bell = &task->shared->bell;
+    doorbell_prepare(bell, DOORBELL_SLEEPING);
+    if (task_outputs_roomy(task) || is_called(task))
+        doorbell_cancel(bell);
+    else
+        doorbell_wait(bell, task->park_ns_max);
+}
+
+/* Output rings are full: waits until the readers have made room. */
 static void wait_for_room(struct task *task)
 {
     struct task_shared *shared = task->shared;
     int64_t begun_ns = clock_monotonic_ns();
     got_on(task);
-    doorbell_prepare(&shared->bell, DOORBELL_SLEEPING);
-    if (task_outputs_roomy(task) || is_called(task))
-        doorbell_cancel(&shared->bell);
+    if (task->spin_ns == INT64_MAX)
+        poll_for_room(task);
     else
-        doorbell_wait(&shared->bell, task->park_ns_max);
+        sleep_for_room(task);
     uint64_t blocked_ns = (uint64_t)(clock_monotonic_ns() - begun_ns);
     counter_add(&shared->counters.blocked_ns, blocked_ns);
     for (unsigned i = 0; i < task->out_count; i++) {

@@ -52,6 +52,7 @@ struct ring_producer {
     uint64_t head_published; /* what the consumer has been told */
     uint64_t tail_cached;    /* a lower bound of the consumer's tail */
     uint64_t record_count;   /* since attach */
+    bool reader_polls;       /* set after attaching, where the other side never sleeps: ring_publish() spares the fence */
 };
 
 struct ring_consumer {
@@ -62,6 +63,7 @@ struct ring_consumer {
     uint64_t tail;          /* behind the last frame peeked */
     uint64_t tail_released; /* what the producer has been told */
     uint64_t head_cached;   /* a lower bound of the producer's head */
+    bool writer_polls;      /* the same for ring_release() */
 };
 
 /* The launcher's part: a memfd with an initialised control page. capacity_bytes: a power of two, RING_BYTES_MIN .. RING_BYTES_MAX. */
@@ -141,6 +143,8 @@ static inline bool ring_publish(struct ring_producer *p)
     p->head_published = p->head;
     atomic_store_explicit(&p->shared->head, p->head, memory_order_release);
     atomic_store_explicit(&p->shared->records, p->record_count, memory_order_relaxed);
+    if (p->reader_polls)
+        return false;
     atomic_thread_fence(memory_order_seq_cst); /* head before data_wanted; pairs with doorbell_prepare() */
     return __builtin_expect(atomic_load_explicit(&p->shared->data_wanted, memory_order_relaxed) != 0, 0);
 }
@@ -182,6 +186,8 @@ static inline bool ring_release(struct ring_consumer *c)
         return false;
     c->tail_released = c->tail;
     atomic_store_explicit(&c->shared->tail, c->tail, memory_order_release);
+    if (c->writer_polls)
+        return false;
     atomic_thread_fence(memory_order_seq_cst); /* tail before space_wanted; pairs with doorbell_prepare() */
     uint64_t wanted = atomic_load_explicit(&c->shared->space_wanted, memory_order_relaxed);
     return __builtin_expect(wanted != 0 && c->tail >= wanted, 0);

@@ -65,7 +65,7 @@ def kill_at_random(setting, job, random, kills_max):
 def make_case(number, seed, random):
     def run(setting):
         takeover = ["on", "on", "cold", "on", "off"][number % 5]
-        options = [["--no-chain"], [], ["--io=pwrite"], ["--chain-keyed", "--set=files=1"]][number % 4] + [ANY_NUMBER, f"--takeover={takeover}"]
+        options = [["--no-chain"], [], ["--io=pwrite"], ["--chain-keyed", "--set=files=1"]][number % 4] + ["--busy-poll"] * (number % 10 == 6) + [ANY_NUMBER, f"--takeover={takeover}"]
         parameters = {"count": 24000 * MORE_RECORDS, "seed": seed, "rate": 12000 * MORE_RECORDS, "timers": number % 2}
         with Job(setting, parameters, options) as job:
             job.sinks = 1 + number % 2

@@ -669,6 +669,22 @@ Test(ring, F26_a_wish_is_cleared_by_its_owner_alone)
     free_pair(&ring);
 }
 
+/* Where it is known that the other side never sleeps, nobody asks to be rung; positions are published all the same. */
+Test(ring, a_side_that_polls_is_never_rung)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct ring_frame frame;
+    ring.p.reader_polls = ring.c.writer_polls = true;
+    atomic_store(&ring.c.shared->data_wanted, 1);
+    atomic_store(&ring.p.shared->space_wanted, 64);
+    push_frame(&ring.p, 0, 56);
+    cr_expect_not(ring_publish(&ring.p));
+    cr_expect_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_expect_not(ring_release(&ring.c));
+    cr_expect(ring_refresh_tail(&ring.p, CAPACITY), "what was read is free");
+    free_pair(&ring);
+}
+
 /* ---- both sides at once ---- */
 
 static void run_threads(struct traffic t)
