@@ -289,7 +289,7 @@ def idle_sample(context, tasks, interval):
     with Job(context, "idle_job", directory, options, stdin=subprocess.PIPE) as job:
         time.sleep(2)
         status = job.status()
-        counts = [t["pid"] for t in status["tasks"] if t["name"] == "count"]
+        counts = [t["pid"] for t in status["tasks"] if "count" in t["operators"]]
         pids = [status["launcher_pid"], status["coordinator_pid"], *(t["pid"] for t in status["tasks"])]
         before = {pid: cpu_ns(pid) for pid in pids}
         time.sleep(IDLE_S)

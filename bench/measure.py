@@ -226,8 +226,9 @@ class Job:
             return status is not None and status.get("state") == "running"
         self.wait_until(runs, "running", 60)
 
-    def task(self, name):
-        return next(t for t in self.status()["tasks"] if t["name"] == name)
+    def task(self, operator):
+        """The task that the operator is in."""
+        return next(t for t in self.status()["tasks"] if operator in t["operators"])
 
 
 def cpu_ns(pid):

@@ -27,7 +27,7 @@ def watch_checkpoints(job, probe, count):
             raise BenchError("checkpoints do not come about; see the job's event log")
         newest = status["checkpoints"]["last"]["id"]
         if newest > last:
-            task = next(t for t in status["tasks"] if t["name"] == "count")
+            task = next(t for t in status["tasks"] if "count" in t["operators"])
             pauses.append(task["pause_us_last"] / 1000)
             state_bytes = task["state_bytes"]
             last = newest

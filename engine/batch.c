@@ -225,6 +225,7 @@ int batch_commit(struct task *task)
 {
     if (!task->batch_open)
         return WEIR_OK;
+    CHECK(!task->has_gathered);
     int code = batch_flush_sinks(task);
     if (code < 0)
         return code;

@@ -82,6 +82,8 @@ static int process_without_poison(struct task *task, struct task_input *in, uint
         int code = poison_is_diverted(task->job, head->node_index, &task->records[i])
                        ? poison_divert(task, &task->records[i])
                        : ctx_process(head, &task->records[i], 1);
+        if (code >= 0)
+            code = task_hand_on(task);
         if (code < 0)
             return code;
     }
@@ -98,7 +100,20 @@ static int process_gulp(struct task *task, struct task_input *in, uint64_t count
     if (__builtin_expect(poison_is_suspected(task), 0))
         return process_without_poison(task, in, count);
     note_in_progress(task, in, 0, count);
-    return ctx_process(head, task->records, count);
+    int code = ctx_process(head, task->records, count);
+    return code < 0 ? code : task_hand_on(task);
+}
+
+/* on_end of one after the other: each has had by then what those before it emit in theirs. */
+static int end_operators(struct task *task, unsigned first)
+{
+    int code = WEIR_OK;
+    for (unsigned i = first; code >= 0 && i < task->op_count; i++) {
+        code = ctx_end(&task->ops[i]);
+        if (code >= 0)
+            code = task_hand_on(task);
+    }
+    return code;
 }
 
 static int input_ended(struct task *task, struct task_input *in)
@@ -107,9 +122,7 @@ static int input_ended(struct task *task, struct task_input *in)
     for (unsigned i = 0; i < task->in_count; i++)
         if (!task->ins[i].ended)
             return WEIR_OK;
-    int code = WEIR_OK;
-    for (unsigned i = 0; code >= 0 && i < task->op_count && !task->ended; i++) /* ended: restored so, on_end was called before */
-        code = ctx_end(&task->ops[i]);
+    int code = task->ended ? WEIR_OK : end_operators(task, 0); /* ended: restored so, on_end was called before */
     if (code < 0)
         return code;
     task->ended = true;
@@ -214,9 +227,7 @@ int input_turn(struct task *task)
 
 static int source_ended(struct task *task)
 {
-    int code = WEIR_OK;
-    for (unsigned i = 1; code >= 0 && i < task->op_count; i++)
-        code = ctx_end(&task->ops[i]);
+    int code = end_operators(task, 1);
     if (code < 0)
         return code;
     task->ended = true;
@@ -249,14 +260,15 @@ int source_turn(struct task *task, uint32_t records_max)
     if (result > WEIR_END)
         result = error_set(&head->error, WEIR_EINVAL, "callback poll returned %d; it must return WEIR_OK, WEIR_IDLE, WEIR_END or a "
                                                       "negative code", result);
-    if (result < 0)
-        return result;
+    int code = result < 0 ? result : task_hand_on(task);
+    if (code < 0)
+        return code;
     KILL_POINT(s2);
     task->records_in += task->source_emitted;
     task->records_since_barrier += task->source_emitted;
     task->batch_records += task->source_emitted;
     task->source_emitted = 0;
-    int code = task->batch_open || result == WEIR_END ? source_note_position(task) : WEIR_OK;
+    code = task->batch_open || result == WEIR_END ? source_note_position(task) : WEIR_OK;
     if (code >= 0 && result == WEIR_END)
         code = source_ended(task);
     return code < 0 ? code : result;

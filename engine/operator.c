@@ -439,8 +439,9 @@ int task_fire_timers(struct task *task)
         if (ctx->state == NULL || !op_state_timer_next(ctx->state, &next_ms) || next_ms > task_now_ms(task))
             continue;
         int result = fire_operator_timers(ctx, task_now_ms(task));
-        if (result < 0)
-            return result;
+        int code = result < 0 ? result : task_hand_on(task);
+        if (code < 0)
+            return code;
         fired += result;
     }
     if (fired > 0) {

@@ -155,10 +155,59 @@ static int call_chained(struct weir_ctx *ctx, const struct target *target, const
     return code;
 }
 
+static int hand_on(struct weir_ctx *ctx, const struct target *target)
+{
+    struct gathered *gathered = target->gathered;
+    size_t count = gathered->count;
+    gathered->count = gathered->used_bytes = 0;
+    int code = count > 0 ? ctx_process(target->chained, gathered->records, count) : WEIR_OK;
+    if (code < 0)
+        ctx_take_failure(target->chained, code, &ctx->error);
+    return code;
+}
+
+int task_hand_on(struct task *task)
+{
+    int code = WEIR_OK;
+    if (!task->has_gathered)
+        return WEIR_OK;
+    for (unsigned i = 0; i < task->op_count; i++) { /* in the order of the data: what one emits now, a later one is handed */
+        struct weir_ctx *ctx = &task->ops[i];
+        for (unsigned port = 0; port < ctx->node->output_count; port++)
+            for (unsigned t = 0; code >= 0 && t < ctx->outputs[port].target_count; t++)
+                if (ctx->outputs[port].targets[t].gathered != NULL)
+                    code = hand_on(ctx, &ctx->outputs[port].targets[t]);
+    }
+    task->has_gathered = false;
+    return code;
+}
+
+static int gather(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes)
+{
+    struct gathered *gathered = target->gathered;
+    size_t room_bytes = align_up(size_bytes, 8);
+    if (gathered->count == WEIR_BATCH_RECORDS_MAX || room_bytes > GATHER_BYTES - gathered->used_bytes) {
+        int code = hand_on(ctx, target);
+        if (code < 0 || room_bytes > GATHER_BYTES)
+            return code < 0 ? code : call_chained(ctx, target, data, size_bytes);
+    }
+    unsigned char *copy = gathered->bytes + gathered->used_bytes;
+    struct weir_record *record = &gathered->records[gathered->count];
+    copy_record(copy, data, size_bytes);
+    *record = (struct weir_record){.data = copy, .size_bytes = (uint32_t)size_bytes, .input = target->input};
+    int code = hash_of_record(ctx, target->key, record, &record->key_hash);
+    if (code < 0)
+        return code;
+    gathered->count++;
+    gathered->used_bytes += room_bytes;
+    ctx->task->has_gathered = true;
+    return WEIR_OK;
+}
+
 static int send_to_target(struct weir_ctx *ctx, struct target *target, unsigned port, const void *data, size_t size_bytes)
 {
     if (target->kind == TARGET_CHAINED)
-        return call_chained(ctx, target, data, size_bytes);
+        return target->gathered != NULL ? gather(ctx, target, data, size_bytes) : call_chained(ctx, target, data, size_bytes);
     if (target->kind == TARGET_COLLECTED)
         return ctx->task->collect(ctx->task->collect_self, port, data, size_bytes);
     ctx->task->records_out++;
@@ -198,6 +247,8 @@ __attribute__((noinline, cold)) static int emit_watched(struct weir_ctx *ctx, un
         return poison_divert(ctx->task, &record);
     poison_note_emitted(ctx->task, &record);
     int code = emit_to_all(ctx, port, data, size_bytes);
+    if (code >= 0)
+        code = task_hand_on(ctx->task);
     if (code >= 0)
         poison_forget(ctx->task);
     return code;
@@ -323,7 +374,7 @@ static int call_chained_batch(struct weir_ctx *ctx, const struct target *target,
                               size_t count)
 {
     const struct key_spec *key = target->key;
-    int code = WEIR_OK;
+    int code = target->gathered != NULL ? hand_on(ctx, target) : WEIR_OK; /* those that were emitted before */
     describe_records(target, (uint32_t)size_bytes);
     while (code >= 0 && count > 0) {
         size_t taken = u64_min(count, WEIR_BATCH_RECORDS_MAX);
@@ -443,11 +494,10 @@ static int push_reserved(struct weir_ctx *ctx, size_t size_bytes)
     size_t prefix = 0;
     if (target->key != NULL) {
         struct weir_record record = {.data = ctx->reserved, .size_bytes = (uint32_t)size_bytes};
-        struct weir_bytes key = {0};
-        int code = key_extract(target->key, &record, ctx->key_scratch, &key, &ctx->error);
+        uint64_t hash;
+        int code = hash_of_record(ctx, target->key, &record, &hash);
         if (code != WEIR_OK)
             return code;
-        uint64_t hash = key_hash(key.data, key.size_bytes);
         prefix = sizeof hash;
         memcpy((unsigned char *)ctx->reserved - prefix, &hash, prefix);
     }
@@ -568,6 +618,17 @@ static struct weir_ctx *operator_of_node(struct task *task, unsigned node)
     return NULL;
 }
 
+static int make_gathered(struct target *target, const struct key_spec *key)
+{
+    target->key = key;
+    target->gathered = calloc(1, sizeof *target->gathered);
+    if (target->gathered == NULL)
+        return WEIR_ENOMEM;
+    target->gathered->records = calloc(WEIR_BATCH_RECORDS_MAX, sizeof *target->gathered->records);
+    target->gathered->bytes = malloc(GATHER_BYTES);
+    return target->gathered->records != NULL && target->gathered->bytes != NULL ? WEIR_OK : WEIR_ENOMEM;
+}
+
 static int make_target(struct task *task, const struct graph_edge *edge, struct target *target)
 {
     target->partition = plan_edge_partition(task->job->graph, edge);
@@ -581,8 +642,7 @@ static int make_target(struct task *task, const struct graph_edge *edge, struct 
             return WEIR_ENOMEM;
         for (size_t i = 0; i < WEIR_BATCH_RECORDS_MAX; i++)
             target->records[i].input = target->input;
-        target->key = edge->partition == PARTITION_HASH ? &edge->key : NULL;
-        return WEIR_OK;
+        return edge->partition == PARTITION_HASH ? make_gathered(target, &edge->key) : WEIR_OK;
     }
     target->kind = TARGET_RINGS;
     target->channel = (uint8_t)plan_edge_channel(task->job->graph, edge);
@@ -624,6 +684,11 @@ void task_free_outputs(struct task *task)
             struct output *output = &task->ops[i].outputs[port];
             for (unsigned j = 0; j < output->target_count; j++) {
                 free(output->targets[j].records);
+                if (output->targets[j].gathered != NULL) {
+                    free(output->targets[j].gathered->records);
+                    free(output->targets[j].gathered->bytes);
+                }
+                free(output->targets[j].gathered);
                 free(output->targets[j].rings);
                 free(output->targets[j].ring_of_key_group);
             }

@@ -14,10 +14,19 @@
 #include <sched.h>
 
 #define POLL_RECORDS_MAX 512
+#define GATHER_BYTES 16384 /* of records that wait for a keyed operator in the same task */
 #define GULP_RECORDS_MAX WEIR_BATCH_RECORDS_MAX /* frames decoded, prefetched and processed together */
 
 struct task;
 struct weir_ctx;
+
+/* Records that were emitted one by one to a keyed operator in the same task, which is handed them together: it looks for the state of all of them
+ * at once. Copies, aligned to 8 bytes, in the order of emission; of the open batch, so that they die with it. */
+struct gathered {
+    struct weir_record *records; /* WEIR_BATCH_RECORDS_MAX */
+    unsigned char *bytes;        /* GATHER_BYTES */
+    size_t count, used_bytes;
+};
 
 /* Where the records of one output port go: one edge. */
 enum target_kind { TARGET_CHAINED, TARGET_RINGS, TARGET_COLLECTED };
@@ -28,6 +37,7 @@ struct target {
     uint16_t input;               /* TARGET_CHAINED */
     struct weir_ctx *chained;     /* TARGET_CHAINED */
     struct weir_record *records;  /* TARGET_CHAINED: WEIR_BATCH_RECORDS_MAX, all of the same size, for batches */
+    struct gathered *gathered;    /* TARGET_CHAINED and keyed; else NULL */
     const struct key_spec *key;   /* PARTITION_HASH; else NULL */
     uint16_t *rings;              /* indices into task.outs, by subtask of the receiver; one for forward */
     unsigned ring_count;
@@ -147,6 +157,7 @@ struct task {
     uint64_t records_in;
     uint64_t records_out;
     uint64_t source_emitted; /* by the source's poll */
+    bool has_gathered;       /* some target may have records gathered; never at the end of a turn */
     bool watching;           /* what the source emits, record by record: one of them may be a poison record */
     uint8_t position[WEIR_POSITION_BYTES_MAX];
     size_t position_bytes;
@@ -237,6 +248,9 @@ int64_t task_now_ms(struct task *task);
 
 /* ---- outputs (output.c) ---- */
 int task_make_outputs(struct task *task, struct weir_error *err);
+/* Hands the keyed operators of the task what was gathered for them: struct gathered. After every call of the user's that may emit, when all that it was
+ * called for is done. A negative code where one failed. */
+int task_hand_on(struct task *task);
 void task_free_outputs(struct task *task);
 int task_push_control(struct task *task, enum frame_kind kind, const void *payload, uint32_t size_bytes);
 /* Moves queued frames into rings, as far as there is room. */

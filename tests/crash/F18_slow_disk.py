@@ -33,6 +33,11 @@ class SlowJob(Job):
     def is_slow(self):
         return len(re.findall(r"io fault \w+ reached", self.log()))
 
+    def last_child(self):
+        """The slow snapshot child, once those of other tasks have ended, as they do sooner or later."""
+        children = [process for process in self.processes() if role_of(process) == "snapshot child"]
+        return children[0] if len(children) == 1 else None
+
     def in_order(self):
         """Each checkpoint ended before the next one began."""
         busy = None
@@ -63,18 +68,44 @@ def all_flows(setting, options, seed):
                 # They have seen the end of their input, and all others the end of theirs.
                 return all(task["state"] == "ended" for task in status["tasks"]) and sum(task["records_in"] for task in sources) == 2 * count
             job.wait_for(all_in, "all input has gone through while a checkpoint hangs in its sync")
-            # Those of other tasks end sooner or later.
-            slow = job.wait_for(lambda: len(children := [process for process in job.processes() if role_of(process) == "snapshot child"])
-                                == 1 and children, "one snapshot child alone")
+            slow = job.wait_for(job.last_child, "one snapshot child alone")
             if len(job.events("checkpoint_triggered")) != id_slow:
                 raise Failure(f"{len(job.events('checkpoint_triggered'))} checkpoints were begun, the slow one is {id_slow}")
-            send(slow[0], signal.SIGKILL)
+            send(slow, signal.SIGKILL)
             if job.wait() != 0:
                 raise Failure(f"exit status {job.process.returncode}")
             job.in_order()
             job.check_end()
             setting.count("jobs")
             setting.count("slow syncs", job.is_slow())
+    with_longer_jobs(run, 6000)
+
+
+def not_bound(setting, seed):
+    """--pin-cpus binds tasks, and not what writes their snapshots: a slow one would be in its task's way."""
+    everywhere = os.sched_getaffinity(0)
+    one = min(everywhere)
+
+    def run(count):
+        with SlowJob(setting, {"count": count, "seed": seed, "rate": 20000}, [f"--pin-cpus={one}"]) as job:
+            job.fault = f"fdatasync:{12 + seed}*1:delay={SLOW_MS}"
+            job.start()
+            job.wait_for(job.is_slow, "a sync that is slow")
+            slow = job.wait_for(job.last_child, "one snapshot child alone")
+            bound = {process.name: os.sched_getaffinity(process.pid) for process in job.processes() if role_of(process) == "task"}
+            if not bound or any(cpus != {one} for cpus in bound.values()):
+                raise Failure(f"tasks run on {bound}, not on CPU {one} alone")
+            if os.sched_getaffinity(slow.pid) != everywhere:
+                raise Failure(f"{slow.name} may run on {os.sched_getaffinity(slow.pid)}, not on {everywhere}")
+            send(slow, signal.SIGKILL)
+            if job.wait() != 0:
+                raise Failure(f"exit status {job.process.returncode}")
+            job.check_end()
+            setting.count("jobs")
+            setting.count("tasks bound, and a snapshot child that is not", len(bound))
+    if len(everywhere) < 2:
+        setting.count("one CPU only: nothing can be told")
+        return
     with_longer_jobs(run, 6000)
 
 
@@ -118,6 +149,7 @@ def make_cases(setting, random):
         yield f"all input flows {options}", lambda s, o=options, seed=random.randrange(7): all_flows(s, o, seed)
         yield (f"given up {options}",
                lambda s, o=options, seed=random.randrange(7): given_up(s, f"fdatasync:{9 + seed}*3:delay={SLOW_MS}", o, seed))
+    yield "what writes for a bound task is not bound", lambda s, seed=random.randrange(7): not_bound(s, seed)
     for operation in ("fdatasync", "fsync", "rename_new", "openat", "unlinkat")[:5 if setting.long else 2]:
         yield (f"slow {operation}", lambda s, o=operation, seed=random.randrange(7): slow_everywhere(s, f"{o}:{5 + seed}*8:delay=100", [], seed))
 

@@ -63,6 +63,46 @@ static int fan(struct weir_ctx *ctx, const struct weir_record *records, size_t c
 static const struct weir_operator fan_operator = {
     .type = "fan", .output_count = 2, .output_layout = &row_layout, .on_batch = fan};
 
+/* ---- mix: records one by one and batches in turns, and some when all is over ---- */
+
+static int emit_number(struct weir_ctx *ctx, uint64_t v)
+{
+    const struct parameters *p = weir_arg(ctx);
+    return weir_emit(ctx, 0, &(struct row){v % p->keys, v, 0}, sizeof(struct row));
+}
+
+/* Of five numbers the first two by themselves, the others together: in their order. */
+static int mix(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    const struct parameters *p = weir_arg(ctx);
+    struct row rows[3];
+    size_t used = 0;
+    int code = WEIR_OK;
+    for (size_t i = 0; code == WEIR_OK && i < count; i++) {
+        uint64_t v = ((const struct row *)records[i].data)->b;
+        if (v % 5 < 2) {
+            code = emit_number(ctx, v);
+            continue;
+        }
+        rows[used++] = (struct row){v % p->keys, v, 0};
+        if (v % 5 < 4 && i + 1 < count)
+            continue;
+        code = weir_emit_batch(ctx, 0, rows, sizeof rows[0], used);
+        used = 0;
+    }
+    return code;
+}
+
+static int mix_end(struct weir_ctx *ctx)
+{
+    const struct parameters *p = weir_arg(ctx);
+    int code = WEIR_OK;
+    for (uint64_t v = p->count; code == WEIR_OK && v < p->count + p->keys; v++)
+        code = emit_number(ctx, v);
+    return code;
+}
+static const struct weir_operator mix_operator = {.type = "mix", .output_layout = &row_layout, .on_batch = mix, .on_end = mix_end};
+
 /* ---- the receivers ---- */
 
 /* A record as fan() made it, at an address that suits any type. */
@@ -178,6 +218,10 @@ void build_batches(struct weir_job *job, const struct parameters *p)
 {
     bool wide = strcmp(p->how, "forward") == 0 || strcmp(p->how, "side") == 0; /* as many fans as receivers */
     struct weir_stream *numbers = weir_parallelism(add_numbers(job, p, "numbers", 0, p->count), wide ? p->p : 1);
+    if (strcmp(p->how, "mixed") == 0) {
+        add_sums(job, weir_key_by(weir_process(numbers, "mix", &mix_operator, p), 0, 8), p, "write", "");
+        return;
+    }
     struct weir_stream *rows = weir_parallelism(weir_process(numbers, "fan", &fan_operator, p), wide ? p->p : 1);
     if (strcmp(p->how, "hash") == 0)
         add_sums(job, weir_key_by(rows, 0, 8), p, "write", "");

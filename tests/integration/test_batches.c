@@ -97,6 +97,21 @@ Test(batches, of_aligned_records_by_key)
     }
 }
 
+/* One by one and together: each key's come in the order in which they were emitted, those of on_end last. */
+Test(batches, in_turns_with_single_records)
+{
+    for (unsigned plan = 0; plan < PLANS; plan++) {
+        struct lines expected = {0};
+        int status = run_job(&s, "--set shape=batches --set how=mixed --set count=%" PRIu64 " --set keys=%" PRIu64 " --restart none %s",
+                             COUNT * EACH, KEYS, plans[plan]);
+        cr_assert_eq(status, 0, "%s: %d\n%s", plans[plan], status, s.err);
+        expect_sums(&expected, COUNT * EACH + KEYS);
+        assert_same_lines(&expected, output_lines(s.output));
+        scenario_end(&s);
+        begin();
+    }
+}
+
 Test(batches, to_the_instances_by_a_key_that_a_function_makes)
 {
     FOR_EACH_PLAN(p, plan)
