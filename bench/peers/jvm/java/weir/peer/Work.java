@@ -20,13 +20,17 @@ public final class Work {
         Work work_done = new Work();
         int[] counts = new int[work.equals("w2") ? Math.toIntExact(keys) : 0];
         int[] prices = new int[counts.length];
-        for (int source = 0; source < sources; source++) {
-            int begin = share_begin(bids, source, sources);
-            int length = share_begin(bids, source + 1, sources) - begin;
-            long records = Shared.read[source].get();
-            for (long done = 0; done < records; done++) {
-                int record = begin + (int) (done % length);
+        boolean more = true;
+        for (long done = 0; more; done++) { // by turns: about as they meet
+            more = false;
+            for (int source = 0; source < sources; source++) {
+                if (done >= Shared.read[source].get()) {
+                    continue;
+                }
+                int begin = share_begin(bids, source, sources);
+                int record = begin + (int) (done % (share_begin(bids, source + 1, sources) - begin));
                 work_done.one(work, bids.auction(record), (int) bids.price(record), counts, prices);
+                more = true;
             }
         }
         return work_done;
