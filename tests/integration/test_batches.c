@@ -82,19 +82,30 @@ Test(batches, to_the_instances_by_key)
     }
 }
 
+static void assert_sums_of_sized(unsigned bytes, const char *plan)
+{
+    struct lines expected = {0};
+    scenario_end(&s);
+    begin();
+    int status = run_job(&s, "--set shape=batches --set how=hash --set count=%" PRIu64 " --set keys=%" PRIu64 " --set each=%" PRIu64
+                         " --set bytes=%u --restart none %s", COUNT, KEYS, EACH, bytes, plan);
+    cr_assert_eq(status, 0, "%s: %d\n%s", plan, status, s.err);
+    expect_sums(&expected, COUNT * EACH);
+    assert_same_lines(&expected, output_lines(s.output));
+}
+
 /* In one process these are handed on as a whole. */
 Test(batches, of_aligned_records_by_key)
 {
-    for (unsigned plan = 0; plan < PLANS; plan++) {
-        struct lines expected = {0};
-        int status = run_job(&s, "--set shape=batches --set how=hash --set count=%" PRIu64 " --set keys=%" PRIu64 " --set each=%" PRIu64
-                             " --set bytes=40 --restart none %s", COUNT, KEYS, EACH, plans[plan]);
-        cr_assert_eq(status, 0, "%s: %d\n%s", plans[plan], status, s.err);
-        expect_sums(&expected, COUNT * EACH);
-        assert_same_lines(&expected, output_lines(s.output));
-        scenario_end(&s);
-        begin();
-    }
+    for (unsigned plan = 0; plan < PLANS; plan++)
+        assert_sums_of_sized(40, plans[plan]);
+}
+
+/* Single records are gathered for a chained keyed operator: a few of these fill the buffer, and none of those fits into it. */
+Test(batches, of_large_single_records_by_key)
+{
+    assert_sums_of_sized(3001, "--chain-keyed --set plain=1");
+    assert_sums_of_sized(20000, "--chain-keyed --set plain=1");
 }
 
 /* One by one and together: each key's come in the order in which they were emitted, those of on_end last. */
