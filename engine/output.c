@@ -378,12 +378,10 @@ static int call_chained_batch(struct weir_ctx *ctx, const struct target *target,
     describe_records(target, (uint32_t)size_bytes);
     while (code >= 0 && count > 0) {
         size_t taken = u64_min(count, WEIR_BATCH_RECORDS_MAX);
-        for (size_t i = 0; i < taken; i++)
-            target->records[i].data = data + i * size_bytes;
-        if (key != NULL)
-            for (size_t i = 0; i < taken; i++)
-                target->records[i].key_hash = key_hash(data + i * size_bytes + key->offset, key->size_bytes);
-        data += taken * size_bytes;
+        for (size_t i = 0; i < taken; i++, data += size_bytes)
+            target->records[i].data = data;
+        for (size_t i = 0; key != NULL && i < taken; i++)
+            target->records[i].key_hash = key_hash((const char *)target->records[i].data + key->offset, key->size_bytes);
         code = ctx_process(target->chained, target->records, taken);
         count -= taken;
     }

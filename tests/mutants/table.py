@@ -785,7 +785,7 @@ BATCHES = [
         "    if (target->records[0].size_bytes != size_bytes)\n", "    if (target->records[0].size_bytes == 0)\n",
         "a chained operator is told another size than its records have", "integration_test_batches:batches/of_two_sizes_*"),
     bug("batches.chained_hash_of_the_first", "engine/output.c",
-        "key_hash(data + i * size_bytes + key->offset,", "key_hash(data + key->offset,",
+        "key_hash((const char *)target->records[i].data + key->offset,", "key_hash((const char *)target->records[0].data + key->offset,",
         "a key's state is looked for where another key's belongs, and is there several times", "integration_test_batches:batches/of_aligned_records_by_key"),
     bug("batches.batch_overtakes_single_records", "engine/output.c",
         "    int code = target->gathered != NULL ? hand_on(ctx, target) : WEIR_OK; /* those that were emitted before */\n", "    int code = WEIR_OK;\n",
