@@ -162,8 +162,8 @@ PERCENTILES = (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("p9999", "p99
 RATES = (("100k", "100,000/s", 10), ("1m", "1,000,000/s", 25))
 
 # Reasons that several checks share.
-FRAMES = ("records of any size: a frame of 8 bytes more, which is checked, begins anywhere in a line and shares lines with its neighbours; the peer's slots have a "
-          "size that its compiler knows, and keep to their lines. Tries: docs/decisions/0007")
+FRAMES = ("records of any size, in frames that are checked: one by one each has a header of 8 bytes of its own, begins anywhere in a line and shares lines with its neighbours; the "
+          "peer's slots have a size that its compiler knows, and keep to their lines. Tries: docs/decisions/0007, 0019")
 TRIP = ("the head and then the record: two lines after one another each way. Polling the record's own header takes a tenth off, not enough: docs/decisions/0007")
 EXCHANGE = ("one process hashes, frames and copies each record, the other checks it and tells the operator of it (where, how long, its hash); the peer hands buffers "
             "of typed records over within a process")

@@ -10,7 +10,7 @@
  * The producer writes every byte of a record and the consumer reads every byte; the consumer's sum is checked at the end, so
  * nothing can be left out. Streams spin: a consumer that finds the ring empty looks again after EMPTY_PAUSES pauses (100: 1 to 2
  * us), as a task that spins and then parks leaves its neighbour alone: a consumer at the producer's heels would take the lines
- * away while they are being written. A producer that finds it full waits for a ROOM-th of the ring (4), or for one record (0).
+ * away while they are being written. A producer that finds it full waits for a ROOM-th of the ring (4), or for one batch (0).
  * Round trips look at once. With one CPU only, both sides yield to each other and the figures say little.
  */
 #include "base/clock.h"
@@ -113,7 +113,7 @@ static void wait_for_room(const struct stream *s, struct ring_producer *ring)
 static inline __attribute__((always_inline)) void fill_record(void *payload, uint32_t size_bytes, uint64_t number)
 {
     uint64_t *words = payload;
-#pragma GCC unroll 8
+#pragma GCC unroll 128
     for (uint32_t i = 0; i < size_bytes / 8; i++)
         words[i] = number + i;
 }
@@ -122,90 +122,153 @@ static inline __attribute__((always_inline)) uint64_t sum_record(const void *pay
 {
     const uint64_t *words = payload;
     uint64_t sum = 0;
-#pragma GCC unroll 8
+#pragma GCC unroll 128
     for (uint32_t i = 0; i < size_bytes / 8; i++)
         sum += words[i];
     return sum;
 }
 
-static inline __attribute__((always_inline)) void produce_sized(const struct stream *s, struct ring_producer *ring, uint32_t size_bytes)
+static inline __attribute__((always_inline)) void produce_single(const struct stream *s, struct ring_producer *ring, uint32_t size_bytes)
 {
-    for (uint64_t sent = 0; sent < s->count;) {
-        uint64_t batch = s->count - sent < s->batch ? s->count - sent : s->batch;
-        for (uint64_t i = 0; i < batch;) {
-            void *payload = ring_claim(ring, size_bytes);
-            if (payload == NULL) {
-                ring_publish(ring);
-                wait_for_room(s, ring);
-                continue;
-            }
-            fill_record(payload, size_bytes, sent + i);
-            ring_push(ring, size_bytes, FRAME_RECORD, 0);
-            i++;
-        }
+    for (uint64_t sent = 0; sent < s->count; sent++) {
+        void *payload;
+        while ((payload = ring_claim(ring, size_bytes)) == NULL)
+            wait_for_room(s, ring);
+        ring_fetch_for_writing(payload, size_bytes);
+        fill_record(payload, size_bytes, sent);
+        ring_push(ring, size_bytes, FRAME_RECORD, 0);
         ring_publish(ring);
-        sent += batch;
     }
 }
 
-static inline __attribute__((always_inline)) uint64_t consume_sized(const struct stream *s, struct ring_consumer *ring, uint32_t size_bytes)
+static inline __attribute__((always_inline)) void produce_sized(const struct stream *s, struct ring_producer *ring, uint32_t size_bytes)
 {
+    if (s->batch == 1) {
+        produce_single(s, ring, size_bytes);
+        return;
+    }
+    for (uint64_t sent = 0, batch; sent < s->count; sent += batch) {
+        batch = s->count - sent < s->batch ? s->count - sent : s->batch;
+        unsigned char *payload;
+        while ((payload = ring_claim_run(ring, size_bytes, (uint32_t)batch)) == NULL)
+            wait_for_room(s, ring);
+        for (uint64_t i = 0; i < batch; i++, payload += ring_payload_bytes(size_bytes)) {
+            ring_fetch_for_writing(payload, size_bytes);
+            fill_record(payload, size_bytes, sent + i);
+        }
+        ring_push_run(ring, size_bytes, (uint32_t)batch, FRAME_RECORD, 0);
+        ring_publish(ring);
+    }
+}
+
+static inline __attribute__((always_inline)) uint64_t sum_payload(const struct ring_frame *frame, const void *payload, uint32_t size_bytes)
+{
+    ring_fetch_for_reading(frame, payload, size_bytes);
+    return sum_record(payload, size_bytes);
+}
+
+static inline __attribute__((always_inline)) uint64_t sum_frame(const struct ring_frame *frame, uint32_t size_bytes)
+{
+    const unsigned char *payload = frame->payload;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < frame->count; i++, payload += ring_payload_bytes(size_bytes))
+        sum += sum_payload(frame, payload, size_bytes);
+    return sum;
+}
+
+static inline __attribute__((always_inline)) uint64_t consume_up_to(const struct stream *s, struct ring_consumer *ring, uint32_t size_bytes,
+                                                                    uint64_t batch)
+{
+    struct ring_frame frame = {0};
     uint64_t sum = 0;
     for (uint64_t seen = 0; seen < s->count;) {
-        uint64_t in_batch = 0;
-        struct ring_frame frame = {0};
-        int code = WEIR_OK;
-        while (in_batch < s->batch && (code = ring_peek(ring, &frame)) == WEIR_OK) {
-            if (frame.size_bytes != size_bytes)
-                fail("a record of another size came");
-            sum += sum_record(frame.payload, size_bytes);
-            in_batch++;
-        }
-        if (code < 0)
-            fail("the ring was found damaged");
-        if (in_batch == 0)
+        int code = ring_peek_run(ring, batch, &frame);
+        if (code == WEIR_IDLE) {
             wait_longer(s);
+            continue;
+        }
+        if (code < 0 || frame.size_bytes != size_bytes)
+            fail("the ring was found damaged, or a record of another size came");
+        sum += batch == 1 ? sum_payload(&frame, frame.payload, size_bytes) : sum_frame(&frame, size_bytes);
         ring_release(ring);
-        seen += in_batch;
+        seen += frame.count;
     }
     return sum;
+}
+
+static inline __attribute__((always_inline)) uint64_t consume_sized(const struct stream *s, const struct ring_consumer *given,
+                                                                    uint32_t size_bytes)
+{
+    struct ring_consumer ring = *given; /* for the compiler, which keeps it in registers */
+    return s->batch == 1 ? consume_up_to(s, &ring, size_bytes, 1) : consume_up_to(s, &ring, size_bytes, s->batch);
 }
 
 /* ------------------------------------------------------------------------------------------------ bare slots ---- */
 
 /* No frames, no checks, no wish to be woken: what is left is moving the lines from core to core. */
-static void produce_bare(const struct stream *s, struct shared *shared)
+static inline __attribute__((always_inline)) void produce_bare_sized(const struct stream *s, struct shared *shared, uint32_t size_bytes)
 {
-    uint64_t slots = s->ring_bytes / s->size_bytes;
-    uint64_t tail = 0;
+    uint64_t slots = s->ring_bytes / size_bytes;
+    uint64_t tail = 0, slot = 0;
     for (uint64_t sent = 0; sent < s->count;) {
         uint64_t batch = s->count - sent < s->batch ? s->count - sent : s->batch;
         while (sent + batch - tail > slots) {
             wait_a_little(s->yield);
             tail = atomic_load_explicit(&shared->tail.word, memory_order_acquire);
         }
-        for (uint64_t i = sent; i < sent + batch; i++)
-            fill_record(shared->slots + i % slots * s->size_bytes, s->size_bytes, i);
+        for (uint64_t i = sent; i < sent + batch; i++, slot = slot + 1 < slots ? slot + 1 : 0) {
+            unsigned char *payload = shared->slots + slot * size_bytes;
+            ring_fetch_for_writing(payload, size_bytes);
+            fill_record(payload, size_bytes, i);
+        }
         sent += batch;
         atomic_store_explicit(&shared->head.word, sent, memory_order_release);
     }
 }
 
-static uint64_t consume_bare(const struct stream *s, struct shared *shared)
+static inline __attribute__((always_inline)) uint64_t consume_bare_sized(const struct stream *s, struct shared *shared, uint32_t size_bytes)
 {
-    uint64_t slots = s->ring_bytes / s->size_bytes;
-    uint64_t sum = 0;
-    for (uint64_t seen = 0; seen < s->count;) {
-        uint64_t head = atomic_load_explicit(&shared->head.word, memory_order_acquire);
+    uint64_t slots = s->ring_bytes / size_bytes;
+    uint64_t sum = 0, slot = 0;
+    for (uint64_t seen = 0, head = 0; seen < s->count;) {
+        if (head == seen)
+            head = atomic_load_explicit(&shared->head.word, memory_order_acquire);
         uint64_t end = head - seen < s->batch ? head : seen + s->batch;
         if (end == seen)
             wait_longer(s);
-        for (uint64_t i = seen; i < end; i++)
-            sum += sum_record(shared->slots + i % slots * s->size_bytes, s->size_bytes);
+        for (uint64_t i = seen; i < end; i++, slot = slot + 1 < slots ? slot + 1 : 0) {
+            const unsigned char *payload = shared->slots + slot * size_bytes;
+            if ((head - i) * size_bytes > RING_AHEAD_BYTES)
+                for (uint32_t line = 0; line < size_bytes; line += CACHE_LINE_BYTES)
+                    __builtin_prefetch(payload + RING_AHEAD_BYTES + line);
+            sum += sum_record(payload, size_bytes);
+        }
         seen = end;
         atomic_store_explicit(&shared->tail.word, seen, memory_order_release);
     }
     return sum;
+}
+
+static void produce_bare(const struct stream *s, struct shared *shared)
+{
+    switch (s->size_bytes) {
+    case 16: produce_bare_sized(s, shared, 16); return;
+    case 64: produce_bare_sized(s, shared, 64); return;
+    case 256: produce_bare_sized(s, shared, 256); return;
+    case 1024: produce_bare_sized(s, shared, 1024); return;
+    default: produce_bare_sized(s, shared, s->size_bytes);
+    }
+}
+
+static uint64_t consume_bare(const struct stream *s, struct shared *shared)
+{
+    switch (s->size_bytes) {
+    case 16: return consume_bare_sized(s, shared, 16);
+    case 64: return consume_bare_sized(s, shared, 64);
+    case 256: return consume_bare_sized(s, shared, 256);
+    case 1024: return consume_bare_sized(s, shared, 1024);
+    default: return consume_bare_sized(s, shared, s->size_bytes);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ one stream ---- */
@@ -316,6 +379,7 @@ static void ring_send(struct trip *t, uint64_t number)
     void *payload;
     while ((payload = ring_claim(&t->to, TRIP_BYTES)) == NULL)
         wait_a_little(t->yield);
+    ring_fetch_for_writing(payload, TRIP_BYTES);
     fill_record(payload, TRIP_BYTES, number);
     ring_push(&t->to, TRIP_BYTES, FRAME_RECORD, 0);
     if (ring_publish(&t->to))
@@ -435,7 +499,8 @@ static int usage(void)
 {
     fprintf(stderr, "usage: ring_bench stream|sleepy|bare SIZE BATCH COUNT [RING_KIB [EMPTY_PAUSES [ROOM]]]\n"
                     "       ring_bench trip|parked COUNT\n"
-                    "  SIZE in bytes, a multiple of 8 from 8 to %d; RING_KIB a power of two from 64 to 65536 (2048)\n", WORDS_MAX * 8);
+                    "  SIZE in bytes, a multiple of 8 from 8 to %d; BATCH at most %u; RING_KIB a power of two from 64 to 65536 (2048)\n",
+            WORDS_MAX * 8, RING_RUN_MAX);
     return 2;
 }
 
@@ -454,10 +519,11 @@ static int stream_command(int argc, char **argv, struct shared *shared, const cp
                             .ring_bytes = number(argc, argv, 5, RING_BYTES / 1024) * 1024,
                             .empty_pauses = number(argc, argv, 6, EMPTY_PAUSES)};
     uint64_t room_part = number(argc, argv, 7, ROOM_PART);
-    stream.room_bytes = room_part == 0 ? ring_frame_bytes(stream.size_bytes) : stream.ring_bytes / room_part;
+    uint64_t batch_bytes = ring_run_bytes(stream.size_bytes, stream.batch);
+    stream.room_bytes = room_part == 0 || stream.ring_bytes / room_part < batch_bytes ? batch_bytes : stream.ring_bytes / room_part;
     bool sound = stream.size_bytes >= 8 && stream.size_bytes % 8 == 0 && stream.size_bytes <= WORDS_MAX * 8 && stream.batch > 0 &&
-                 stream.count > 0 && stream.ring_bytes >= RING_BYTES_MIN && stream.ring_bytes <= RING_BYTES_MOST &&
-                 (stream.batch + 1) * stream.size_bytes <= stream.ring_bytes;
+                 stream.batch <= RING_RUN_MAX && stream.count > 0 && stream.ring_bytes >= RING_BYTES_MIN && stream.ring_bytes <= RING_BYTES_MOST &&
+                 batch_bytes <= stream.ring_bytes;
     if (!sound)
         return usage();
     run_stream(&stream, shared, allowed);

@@ -76,7 +76,7 @@ static unsigned char *put_rings(const struct task *task, unsigned char *to)
 {
     for (unsigned i = 0; i < task->in_count; i++) {
         const struct task_input *in = &task->ins[i];
-        struct commit_input input = {in->ring.tail, in->barrier_id, in->blocked, in->ended};
+        struct commit_input input = {in->ring.tail, in->ring.run, in->barrier_id, in->blocked, in->ended};
         memcpy(to, &input, sizeof input);
         to += sizeof input;
     }
@@ -280,7 +280,7 @@ static int take_rings(struct task *task, const struct commit_record *record, con
         in->barrier_id = input.barrier_id;
         in->blocked = input.blocked != 0;
         in->ended = input.ended != 0;
-        code = ring_consumer_adopt(&in->ring, input.tail, err);
+        code = ring_consumer_adopt(&in->ring, input.tail, input.run, err);
     }
     for (unsigned i = 0; code == WEIR_OK && i < task->out_count; i++) {
         struct commit_output output;

@@ -18,6 +18,7 @@
 
 struct commit_input {
     uint64_t tail;
+    uint64_t run; /* as in struct ring_consumer */
     uint64_t barrier_id;
     uint32_t blocked;
     uint32_t ended;

@@ -19,24 +19,19 @@ struct suspect {
     bool emitted; /* by the task's own source */
 };
 
-/* The record at a position of a dead task's ring, copied out; its memory is not trusted. */
-static bool copy_record(const struct job *job, uint32_t ring_index, uint64_t pos, void *buffer, size_t capacity, size_t *ret_size_bytes)
+/* The payload at a position of a dead task's ring, copied out; what it says of it is not trusted. */
+static bool copy_payload(const struct job *job, uint32_t ring_index, uint64_t pos, uint32_t size_bytes, void *buffer, size_t capacity)
 {
     void *address;
-    uint64_t capacity_bytes = job->ring_controls[ring_index]->capacity_bytes;
-    if (capacity_bytes != job->ring_bytes ||
-        region_map_twice(job->ring_fds[ring_index], SHM_PAGE_BYTES, capacity_bytes, &address, NULL) != WEIR_OK)
+    const struct ring_shared *ring = job->ring_controls[ring_index];
+    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire), head = atomic_load_explicit(&ring->head, memory_order_acquire);
+    bool sound = ring->capacity_bytes == job->ring_bytes && size_bytes <= capacity && head - tail <= job->ring_bytes && pos >= tail &&
+                 pos <= head && ring_frame_bytes(size_bytes) <= head - pos;
+    if (!sound || region_map_twice(job->ring_fds[ring_index], SHM_PAGE_BYTES, job->ring_bytes, &address, NULL) != WEIR_OK)
         return false;
-    const unsigned char *frame = (const unsigned char *)address + SHM_PAGE_BYTES + (pos & (capacity_bytes - 1));
-    uint64_t header;
-    memcpy(&header, frame, sizeof header);
-    uint32_t size_bytes = (uint32_t)header;
-    bool sound = size_bytes <= capacity && (header >> 48) == ((pos >> 3) & 0xffff) && size_bytes + UINT64_C(8) <= capacity_bytes;
-    if (sound)
-        memcpy(buffer, frame + RING_FRAME_HEADER_BYTES, size_bytes);
-    region_unmap(address, SHM_PAGE_BYTES + 2 * capacity_bytes);
-    *ret_size_bytes = size_bytes;
-    return sound;
+    memcpy(buffer, (const unsigned char *)address + SHM_PAGE_BYTES + (pos & (job->ring_bytes - 1)) + RING_FRAME_HEADER_BYTES, size_bytes);
+    region_unmap(address, SHM_PAGE_BYTES + 2 * job->ring_bytes);
+    return true;
 }
 
 static struct poison_row *find_row(struct job_shared *shared, unsigned node, uint64_t hash)
@@ -99,10 +94,10 @@ static bool find_suspect(const struct job *job, unsigned task, struct suspect *r
         return true;
     }
     size_t prefix = graph_node_keyed(job->graph, job->plan->chains[job->plan->tasks[task].chain].nodes[0]) ? sizeof(uint64_t) : 0;
-    size_t size_bytes;
-    if (ring > job->plan->ring_count || !copy_record(job, ring - 1, ret_suspect->pos, buffer, sizeof buffer, &size_bytes) || size_bytes < prefix)
+    ret_suspect->size_bytes = note->size_bytes;
+    if (ring > job->plan->ring_count || note->size_bytes > WEIR_RECORD_BYTES_MAX ||
+        !copy_payload(job, ring - 1, ret_suspect->pos, note->size_bytes + (uint32_t)prefix, buffer, sizeof buffer))
         return false;
-    ret_suspect->size_bytes = size_bytes - prefix;
     ret_suspect->bytes = buffer + prefix;
     ret_suspect->hash = poison_hash(ret_suspect->bytes, ret_suspect->size_bytes);
     return true;

@@ -13,8 +13,8 @@ static int corrupt(struct task *task, const struct task_input *in, const char *w
                      task->job->plan->tasks[in->from_task].name, what, (unsigned long long)in->ring.tail);
 }
 
-/* A record frame as the head's callback will see it. NULL, or what is wrong with it. */
-static inline const char *decode_record(const struct task *task, const struct ring_frame *frame, struct weir_record *ret_record)
+/* The records of a frame as the head's callback will see them. NULL, or what is wrong with it. */
+static inline const char *decode_records(const struct task *task, const struct ring_frame *frame, struct weir_record *records)
 {
     if (__builtin_expect(frame->channel >= task->channel_count, 0))
         return "a frame for an edge that does not exist";
@@ -22,14 +22,20 @@ static inline const char *decode_record(const struct task *task, const struct ri
     uint32_t prefix = channel->keyed ? (uint32_t)sizeof(uint64_t) : 0;
     if (__builtin_expect(frame->size_bytes < prefix, 0))
         return "a keyed frame without a hash";
-    uint64_t hash = 0;
-    if (prefix > 0)
-        memcpy(&hash, frame->payload, sizeof hash);
-    ret_record->data = (const char *)frame->payload + prefix;
-    ret_record->size_bytes = frame->size_bytes - prefix;
-    ret_record->input = channel->input;
-    ret_record->reserved = 0;
-    ret_record->key_hash = hash;
+    const uint64_t payload_bytes = ring_payload_bytes(frame->size_bytes);
+    const char *payload = frame->payload;
+    for (uint32_t i = 0; i < frame->count; i++, payload += payload_bytes) {
+        ring_fetch_for_reading(frame, payload, payload_bytes);
+        struct weir_record *record = &records[i];
+        uint64_t hash = 0;
+        if (prefix > 0)
+            memcpy(&hash, payload, sizeof hash);
+        record->data = payload + prefix;
+        record->size_bytes = frame->size_bytes - prefix;
+        record->input = channel->input;
+        record->reserved = 0;
+        record->key_hash = hash;
+    }
     return NULL;
 }
 
@@ -40,12 +46,10 @@ static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, stru
     uint64_t count = 0;
     struct ring_frame frame = {0};
     struct ring_consumer ring = in->ring; /* a copy, which the compiler keeps in registers */
-    struct weir_record *records = task->records;
-    uint64_t *record_pos = task->record_pos;
     const char *wrong = NULL;
     while (count < max) {
         uint64_t pos = ring.tail;
-        int code = ring_peek(&ring, &frame);
+        int code = ring_peek_run(&ring, max - count, &frame);
         if (code == WEIR_IDLE)
             break;
         if (__builtin_expect(code == WEIR_OK && frame.kind != FRAME_RECORD, 0)) {
@@ -53,22 +57,32 @@ static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, stru
             *ret_has_control = true;
             break;
         }
-        wrong = code < 0 ? "a damaged frame header" : decode_record(task, &frame, &records[count]);
+        wrong = code < 0 ? "a damaged frame header" : decode_records(task, &frame, &task->records[count]);
         if (__builtin_expect(wrong != NULL, 0)) {
             in->ring.tail = pos; /* for the error's text */
             return corrupt(task, in, wrong);
         }
-        record_pos[count] = pos;
-        count++;
+        count += frame.count;
     }
     in->ring = ring;
     return (int64_t)count;
 }
 
+/* Where a record that was just taken is in its ring: less than a ring's bytes behind the tail, or just that. */
+static uint64_t record_pos(const struct task *task, const struct task_input *in, const struct weir_record *record)
+{
+    const unsigned char *payload = (const unsigned char *)record->data - (task->ops[0].keyed ? sizeof(uint64_t) : 0);
+    uint64_t index = (uint64_t)(payload - RING_FRAME_HEADER_BYTES - in->ring.data) & in->ring.index_mask;
+    uint64_t behind = (in->ring.tail - index) & in->ring.index_mask;
+    return in->ring.tail - (behind != 0 ? behind : in->ring.capacity_bytes);
+}
+
 static void note_in_progress(struct task *task, const struct task_input *in, uint64_t first, uint64_t count)
 {
     struct in_progress *note = &task->shared->in_progress;
-    atomic_store_explicit(&note->pos, task->record_pos[first], memory_order_relaxed);
+    const struct weir_record *record = &task->records[first];
+    atomic_store_explicit(&note->pos, record_pos(task, in, record), memory_order_relaxed);
+    note->size_bytes = record->size_bytes;
     atomic_store_explicit(&note->count, (uint32_t)count, memory_order_relaxed);
     atomic_store_explicit(&note->ring, in->ring_index + 1, memory_order_relaxed);
 }

@@ -78,10 +78,10 @@ struct snapshot_slot {
 /* What a task was doing when it died, so that a poison record can be named. T, relaxed stores; read after its death. */
 struct in_progress {
     _Atomic uint32_t ring;  /* index in the plan + 1; IN_PROGRESS_SOURCE: its own source had emitted one; 0: no record was being processed */
-    _Atomic uint32_t count; /* frames handed to the operator together */
-    _Atomic uint64_t pos;   /* position of the first frame in the ring; of the source's: its number */
-    uint64_t hash;          /* the source's record: poison_hash(), its size, and what there is room for of its bytes; all before `ring` */
-    uint32_t size_bytes;
+    _Atomic uint32_t count; /* records handed to the operator together */
+    _Atomic uint64_t pos;   /* of the first record in the ring; of the source's: its number */
+    uint32_t size_bytes;    /* of the first record */
+    uint64_t hash;          /* the source's record: poison_hash(), and what there is room for of its bytes; all before `ring` */
     uint8_t bytes[IN_PROGRESS_BYTES_MAX];
 };
 

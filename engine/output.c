@@ -274,80 +274,71 @@ static bool keys_are_in_place(const struct key_spec *key, size_t size_bytes)
     return key == NULL || (key->fn == NULL && (uint64_t)key->offset + key->size_bytes <= size_bytes);
 }
 
-/* The ring that takes all records of a batch, with room for them; NULL: they go one by one. */
-static struct task_output *ring_for_all(struct weir_ctx *ctx, const struct target *target, uint64_t frame_bytes, size_t count)
-{
-    if (target->ring_count != 1 || !overflow_is_empty(&ctx->task->overflow))
-        return NULL;
-    struct task_output *out = &ctx->task->outs[target->rings[0]];
-    bool countable = count <= out->ring.capacity_bytes; /* else the product might overflow */
-    return countable && ring_has_room(&out->ring, frame_bytes * count) ? out : NULL;
-}
-
-/* What is the same for all records of a batch. */
-struct batch_frames {
+/* Records of the same size for one ring. */
+struct batch_run {
     const unsigned char *data;
-    size_t count;
+    uint32_t count; /* at most RING_RUN_MAX */
     uint32_t size_bytes; /* of a record */
     const struct key_spec *key; /* NULL: no hash in front of the record */
     uint8_t channel;
 };
 
-/* Behind it the ring is as after so many ring_push(). Inlined once for each kind of batch with its sizes as constants, and the copy of the
- * handle is for the compiler as well, which then keeps it in registers. */
-static inline __attribute__((always_inline)) void push_batch(struct task_output *out, const struct batch_frames *batch, uint32_t size_bytes,
-                                                             size_t key_bytes)
+/* Inlined once for each kind of batch, with its sizes as constants. */
+static inline __attribute__((always_inline)) void fill_run(unsigned char *payload, const struct batch_run *run, uint32_t size_bytes,
+                                                           size_t key_bytes)
 {
-    struct ring_producer ring = out->ring;
-    const unsigned char *data = batch->data;
+    const unsigned char *data = run->data;
     const uint32_t prefix = key_bytes > 0 ? (uint32_t)sizeof(uint64_t) : 0;
-    const size_t key_offset = key_bytes > 0 ? batch->key->offset : 0;
-    for (size_t i = 0; i < batch->count; i++, data += size_bytes) {
-        unsigned char *payload = ring_next_payload(&ring);
+    const size_t key_offset = key_bytes > 0 ? run->key->offset : 0;
+    const uint64_t payload_bytes = ring_payload_bytes(size_bytes + prefix);
+    for (uint32_t i = 0; i < run->count; i++, data += size_bytes, payload += payload_bytes) {
         if (key_bytes > 0) {
             uint64_t hash = key_hash(data + key_offset, key_bytes);
             memcpy(payload, &hash, sizeof hash);
         }
+        ring_fetch_for_writing(payload, payload_bytes);
         KILL_POINT(r2);
         copy_record(payload + prefix, data, size_bytes);
         KILL_POINT(r3);
-        ring_push(&ring, size_bytes + prefix, FRAME_RECORD, batch->channel);
-    }
-    out->ring = ring;
-}
-
-static inline __attribute__((always_inline)) void push_batch_sized(struct task_output *out, const struct batch_frames *batch, size_t key_bytes)
-{
-    switch (batch->size_bytes) {
-    case 16: push_batch(out, batch, 16, key_bytes); return;
-    case 24: push_batch(out, batch, 24, key_bytes); return;
-    case 32: push_batch(out, batch, 32, key_bytes); return;
-    case 64: push_batch(out, batch, 64, key_bytes); return;
-    default: push_batch(out, batch, batch->size_bytes, key_bytes);
     }
 }
 
-static void push_all(struct task_output *out, const struct batch_frames *batch)
+static inline __attribute__((always_inline)) void fill_run_sized(unsigned char *payload, const struct batch_run *run, size_t key_bytes)
 {
-    if (batch->key == NULL)
-        push_batch_sized(out, batch, 0);
-    else if (batch->key->size_bytes == 8)
-        push_batch_sized(out, batch, 8);
+    switch (run->size_bytes) {
+    case 16: fill_run(payload, run, 16, key_bytes); return;
+    case 24: fill_run(payload, run, 24, key_bytes); return;
+    case 32: fill_run(payload, run, 32, key_bytes); return;
+    case 64: fill_run(payload, run, 64, key_bytes); return;
+    default: fill_run(payload, run, run->size_bytes, key_bytes);
+    }
+}
+
+static void fill_any_run(unsigned char *payload, const struct batch_run *run)
+{
+    if (run->key == NULL)
+        fill_run_sized(payload, run, 0);
+    else if (run->key->size_bytes == 8)
+        fill_run_sized(payload, run, 8);
     else
-        push_batch(out, batch, batch->size_bytes, batch->key->size_bytes);
+        fill_run(payload, run, run->size_bytes, run->key->size_bytes);
 }
 
-/* Whether the whole batch could go in one go. */
+/* Whether all of them, at most RING_RUN_MAX, could go in one go. */
 static bool send_all(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes, size_t count)
 {
     const struct key_spec *key = target->key;
-    if (target->kind != TARGET_RINGS || !keys_are_in_place(key, size_bytes))
+    if (target->kind != TARGET_RINGS || target->ring_count != 1 || !overflow_is_empty(&ctx->task->overflow) ||
+        !keys_are_in_place(key, size_bytes))
         return false;
-    size_t prefix = key != NULL ? sizeof(uint64_t) : 0;
-    struct task_output *out = ring_for_all(ctx, target, ring_frame_bytes((uint32_t)(size_bytes + prefix)), count);
-    if (out == NULL || size_bytes > record_limit(&out->ring))
+    struct task_output *out = &ctx->task->outs[target->rings[0]];
+    const struct batch_run run = {data, (uint32_t)count, (uint32_t)size_bytes, key, target->channel};
+    uint32_t payload_size_bytes = run.size_bytes + (key != NULL ? (uint32_t)sizeof(uint64_t) : 0);
+    unsigned char *payload = size_bytes > record_limit(&out->ring) ? NULL : ring_claim_run(&out->ring, payload_size_bytes, run.count);
+    if (payload == NULL)
         return false;
-    push_all(out, &(struct batch_frames){data, count, (uint32_t)size_bytes, key, target->channel});
+    fill_any_run(payload, &run);
+    ring_push_run(&out->ring, payload_size_bytes, run.count, FRAME_RECORD, run.channel);
     note_room(ctx->task, out);
     ctx->task->records_out += count;
     return true;
@@ -396,7 +387,14 @@ static int emit_batch_to_target(struct weir_ctx *ctx, struct target *target, uns
     bool aligned = ((uintptr_t)data | size_bytes) % 8 == 0; /* then each record is, as callbacks may count on */
     if (target->kind == TARGET_CHAINED && aligned && keys_are_in_place(target->key, size_bytes))
         return call_chained_batch(ctx, target, data, size_bytes, count);
-    return send_all(ctx, target, data, size_bytes, count) ? WEIR_OK : send_one_by_one(ctx, target, port, data, size_bytes, count);
+    int code = WEIR_OK;
+    for (size_t done = 0, taken; code >= 0 && done < count; done += taken) {
+        const unsigned char *from = (const unsigned char *)data + done * size_bytes;
+        taken = u64_min(count - done, RING_RUN_MAX);
+        if (!send_all(ctx, target, from, size_bytes, taken))
+            code = send_one_by_one(ctx, target, port, from, size_bytes, taken);
+    }
+    return code;
 }
 
 static int emit_batch(struct weir_ctx *ctx, unsigned port, const void *data, size_t size_bytes, size_t count)

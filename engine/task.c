@@ -148,8 +148,7 @@ static int allocate_gulp(struct task *task, struct weir_error *err)
 {
     task->gulp_max = task->poll_max = GULP_RECORDS_MAX;
     task->records = calloc(GULP_RECORDS_MAX, sizeof *task->records);
-    task->record_pos = calloc(GULP_RECORDS_MAX, sizeof *task->record_pos);
-    if (task->records == NULL || task->record_pos == NULL)
+    if (task->records == NULL)
         return error_set(err, WEIR_ENOMEM, "no memory for a batch");
     return WEIR_OK;
 }

@@ -144,7 +144,6 @@ struct task {
     unsigned channel_count;
 
     struct weir_record *records; /* GULP_RECORDS_MAX */
-    uint64_t *record_pos;        /* positions of their frames, for in_progress */
     uint64_t gulp_max;      /* 1 .. GULP_RECORDS_MAX, fewer where records take long */
     uint64_t poll_max;      /* GULP_RECORDS_MAX .. POLL_RECORDS_MAX: what a source is asked for */
     int64_t gulp_begun_ns;

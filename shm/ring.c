@@ -64,6 +64,13 @@ int ring_reset(int fd, struct weir_error *err)
     return WEIR_OK;
 }
 
+bool ring_header_is_sound(uint64_t header)
+{
+    uint32_t count = ring_header_count(header);
+    bool is_run = count > 1 && ring_header_size(header) > 0 && ring_header_kind(header) == FRAME_RECORD;
+    return ring_header_kind(header) < FRAME_KIND_COUNT && (count == 1 || is_run);
+}
+
 int ring_poison(struct ring_shared *shared)
 {
     atomic_store_explicit(&shared->poisoned, 1, memory_order_relaxed);
@@ -166,6 +173,8 @@ int ring_consumer_attach(struct ring_consumer *c, int fd, struct weir_error *err
         .tail = tail,
         .tail_released = tail,
         .head_cached = tail,
+        .shape = UINT64_MAX, /* no frame's: it would be too long for any ring */
+        .shape_bytes = UINT64_MAX,
     };
     return WEIR_OK;
 }
@@ -178,19 +187,24 @@ int ring_producer_adopt(struct ring_producer *p, uint64_t head, uint64_t record_
         return error_set(err, WEIR_ECORRUPT, "ring: a head of %llu, but %llu is published", (unsigned long long)head,
                          (unsigned long long)p->head_published);
     p->head = head;
+    p->run = 0;
     p->record_count = record_count;
     return WEIR_OK;
 }
 
-int ring_consumer_adopt(struct ring_consumer *c, uint64_t tail, struct weir_error *err)
+int ring_consumer_adopt(struct ring_consumer *c, uint64_t tail, uint64_t run, struct weir_error *err)
 {
     uint64_t head = atomic_load_explicit(&c->shared->head, memory_order_acquire);
     c->tail_released = atomic_load_explicit(&c->shared->tail, memory_order_acquire);
     if (tail < c->tail_released || tail > head || (tail & 7) != 0)
         return error_set(err, WEIR_ECORRUPT, "ring: a tail of %llu, but %llu is released and %llu published",
                          (unsigned long long)tail, (unsigned long long)c->tail_released, (unsigned long long)head);
+    if (run != 0 && (!ring_header_is_sound(run) || ring_header_kind(run) != FRAME_RECORD || ring_header_bytes(run) > head - tail))
+        return error_set(err, WEIR_ECORRUPT, "ring: %u records of %u bytes are left of a run at %llu, but %llu is published",
+                         ring_header_count(run), ring_header_size(run), (unsigned long long)tail, (unsigned long long)head);
     c->tail = tail;
-    c->head_cached = tail;
+    c->run = run;
+    c->head_cached = run != 0 ? head : tail;
     return WEIR_OK;
 }
 

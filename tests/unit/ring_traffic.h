@@ -41,6 +41,9 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
+/* Stretches of records of one channel, and within them of one size (frame_size()), so that there are runs of many lengths. */
+static uint8_t channel_of(uint64_t n) { return (uint8_t)(n / 37); }
+
 /* The content of byte i of frame n. */
 static unsigned char byte_at(uint64_t n, uint32_t i) { return (unsigned char)(n * 31 + i * 7 + (i >> 8)); }
 
@@ -51,14 +54,14 @@ static bool push_frame(struct ring_producer *p, uint64_t n, uint32_t size_bytes)
         return false;
     for (uint32_t i = 0; i < size_bytes; i++)
         payload[i] = byte_at(n, i);
-    ring_push(p, size_bytes, FRAME_RECORD, (uint8_t)n);
+    ring_push(p, size_bytes, FRAME_RECORD, channel_of(n));
     return true;
 }
 
 static bool frame_is(const struct ring_frame *frame, uint64_t n, uint32_t size_bytes)
 {
     const unsigned char *payload = frame->payload;
-    if (frame->size_bytes != size_bytes || frame->kind != FRAME_RECORD || frame->channel != (uint8_t)n || ((uintptr_t)payload & 7) != 0)
+    if (frame->size_bytes != size_bytes || frame->kind != FRAME_RECORD || frame->channel != channel_of(n) || ((uintptr_t)payload & 7) != 0)
         return false;
     for (uint32_t i = 0; i < size_bytes; i++)
         if (payload[i] != byte_at(n, i))
@@ -84,7 +87,7 @@ struct traffic {
 
 static uint32_t frame_size(uint64_t seed_value, uint64_t n, uint32_t size_max)
 {
-    uint64_t mixed = (n + seed_value) * UINT64_C(0xbf58476d1ce4e5b9);
+    uint64_t mixed = ((n % 64 < 8 ? n : n / 64) + seed_value) * UINT64_C(0xbf58476d1ce4e5b9);
     return (uint32_t)((mixed >> 33) % (size_max + 1));
 }
 
@@ -163,7 +166,8 @@ static int consume(const struct traffic *t)
         c.data = (const unsigned char *)t->mapping + SHM_PAGE_BYTES;
     }
     for (uint64_t n = 0; n < t->frames;) {
-        int code = ring_peek(&c, &frame);
+        uint64_t wanted = next_random(&random) % 4 == 0 ? 1 + next_random(&random) % 50 : 1;
+        int code = ring_peek_run(&c, wanted, &frame);
         if (code == WEIR_IDLE) {
             ring_and_wake(ring_release(&c), &t->bells->producer);
             wait_for_data(&c, t->bells);
@@ -171,9 +175,14 @@ static int consume(const struct traffic *t)
                 return __LINE__;
             continue;
         }
-        if (code != WEIR_OK || !frame_is(&frame, n, frame_size(t->seed, n, t->size_max)))
+        if (code != WEIR_OK || frame.count == 0 || frame.count > wanted)
             return __LINE__;
-        n++;
+        struct ring_frame one = frame;
+        for (uint32_t i = 0; i < frame.count; i++, n++) {
+            if (!frame_is(&one, n, frame_size(t->seed, n, t->size_max)))
+                return __LINE__;
+            one.payload = (const char *)one.payload + ring_payload_bytes(one.size_bytes);
+        }
         if (--until_release == 0) {
             ring_and_wake(ring_release(&c), &t->bells->producer);
             until_release = 1 + next_random(&random) % t->batch_max;

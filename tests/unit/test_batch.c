@@ -147,9 +147,9 @@ Test(batch, everything_that_the_record_carries_is_there_for_whoever_takes_over)
     struct weir_error err = {0};
     uint64_t undone_bytes = 0;
     struct task *dead = committed_task();
-    uint64_t tail = dead->ins[0].ring.tail, head = dead->outs[0].ring.head, records = dead->outs[0].ring.record_count;
+    uint64_t tail = dead->ins[0].ring.tail, run = dead->ins[0].ring.run, head = dead->outs[0].ring.head, records = dead->outs[0].ring.record_count;
     uint64_t read_pos = dead->overflow.read_pos, write_pos = dead->overflow.write_pos;
-    cr_assert(tail > 0 && head > 0 && read_pos > 0 && write_pos > read_pos);
+    cr_assert(tail > 0 && run != 0 && head > 0 && read_pos > 0 && write_pos > read_pos);
     chunk_cut(&dead->region, 1);
     work(dead, 2); /* in flight */
     dead->records_in++;
@@ -158,6 +158,7 @@ Test(batch, everything_that_the_record_carries_is_there_for_whoever_takes_over)
     cr_assert_eq(batch_recover(task, &undone_bytes, &err), WEIR_OK, "%s", err.text);
     expect_the_same(task, dead);
     cr_expect_eq(task->ins[0].ring.tail, tail);
+    cr_expect_eq(task->ins[0].ring.run, run);
     cr_expect_eq(task->outs[0].ring.head, head);
     cr_expect_eq(task->outs[0].ring.record_count, records);
     cr_expect_eq(task->overflow.read_pos, read_pos);
@@ -165,7 +166,7 @@ Test(batch, everything_that_the_record_carries_is_there_for_whoever_takes_over)
     cr_expect(task->cut_live);
     cr_expect_eq(state_byte(task), 1);
     cr_expect_gt(undone_bytes, 0u);
-    cr_assert_eq(ring_peek(&task->ins[0].ring, &(struct ring_frame){0}), WEIR_OK, "the frame in flight comes again");
+    cr_assert_eq(ring_peek(&task->ins[0].ring, &(struct ring_frame){0}), WEIR_OK, "the record in flight comes again");
     forget_task(dead);
     forget_task(task);
 }

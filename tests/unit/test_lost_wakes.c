@@ -231,8 +231,7 @@ Test(lost_wakes, a_writer_that_goes_to_sleep_is_seen_or_sees_the_room)
         .look = room_look, .begin = room_begin, .wake = room_wake, .rung = never_rung, .settle = room_settle};
     attach(&l);
     while (push_frame(&l))
-        continue;
-    (void)ring_publish(&l.p);
+        (void)ring_publish(&l.p); /* each with a header of its own */
     l.sleeper_looks_at = &l.p.shared->tail;
     l.waker_looks_at = &l.c.shared->space_wanted;
     run(&l);

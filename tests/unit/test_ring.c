@@ -76,13 +76,14 @@ Test(ring, a_side_that_takes_over_publishes_and_releases_what_the_dead_one_had_c
     ring_publish(&ring.p);
     cr_assert(push_frame(&ring.p, 1, 24));
     uint64_t head = ring.p.head;
+    ring.p.head_published = head; /* killed on its way into ring_publish(), or just behind it */
     cr_assert(push_frame(&ring.p, 2, 24)); /* of the batch that is undone */
     cr_assert_eq(ring_producer_adopt(&p, head, 2, NULL), WEIR_OK);
     ring_publish(&p);
     cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
     uint64_t tail = ring.c.tail;
     cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK); /* undone as well */
-    cr_assert_eq(ring_consumer_adopt(&c, tail, NULL), WEIR_OK);
+    cr_assert_eq(ring_consumer_adopt(&c, tail, 0, NULL), WEIR_OK);
     ring_release(&c);
     cr_assert_eq(ring_peek(&c, &frame), WEIR_OK);
     cr_assert(frame_is(&frame, 1, 24));
@@ -109,11 +110,225 @@ Test(ring, positions_that_contradict_the_ring_are_not_adopted)
     cr_assert_eq(ring_producer_adopt(&ring.p, head - 8, 4, &err), WEIR_ECORRUPT, "below what is published");
     cr_assert_eq(ring_producer_adopt(&ring.p, tail + CAPACITY + 8, 4, &err), WEIR_ECORRUPT, "more than the ring holds");
     cr_assert_eq(ring_producer_adopt(&ring.p, head + 4, 4, &err), WEIR_ECORRUPT, "between two places");
-    cr_assert_eq(ring_consumer_adopt(&ring.c, tail - 8, &err), WEIR_ECORRUPT, "below what is released");
-    cr_assert_eq(ring_consumer_adopt(&ring.c, head + 8, &err), WEIR_ECORRUPT, "beyond what is published");
-    cr_assert_eq(ring_consumer_adopt(&ring.c, head, &err), WEIR_OK);
+    cr_assert_eq(ring_consumer_adopt(&ring.c, tail - 8, 0, &err), WEIR_ECORRUPT, "below what is released");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, head + 8, 0, &err), WEIR_ECORRUPT, "beyond what is published");
+    cr_assert_eq(ring_consumer_adopt(&ring.c, head, 0, &err), WEIR_OK);
     free_pair(&ring);
 }
+
+/* ---- runs ---- */
+
+static void push_record(struct pair *ring, uint64_t n, uint32_t size_bytes, uint8_t channel)
+{
+    unsigned char *payload = ring_claim(&ring->p, size_bytes);
+    cr_assert_not_null(payload);
+    for (uint32_t i = 0; i < size_bytes; i++)
+        payload[i] = byte_at(n, i);
+    ring_push(&ring->p, size_bytes, FRAME_RECORD, channel);
+}
+
+static void expect_record(struct pair *ring, uint64_t n, uint32_t size_bytes, uint8_t channel)
+{
+    struct ring_frame frame = {0};
+    cr_assert_eq(ring_peek(&ring->c, &frame), WEIR_OK, "record %llu", (unsigned long long)n);
+    cr_assert(frame.size_bytes == size_bytes && frame.channel == channel && frame.count == 1 && frame.kind == FRAME_RECORD);
+    for (uint32_t i = 0; i < size_bytes; i++)
+        cr_assert_eq(((const unsigned char *)frame.payload)[i], byte_at(n, i), "record %llu, byte %u", (unsigned long long)n, i);
+}
+
+Test(ring, records_of_one_size_and_channel_share_a_header_until_they_are_published)
+{
+    struct pair ring = make_pair(CAPACITY);
+    push_record(&ring, 0, 20, 3);
+    push_record(&ring, 1, 20, 3);
+    push_record(&ring, 2, 20, 3);
+    cr_expect_eq(ring.p.head, 8u + 3 * 24);
+    push_record(&ring, 3, 21, 3); /* another size: 24 bytes in the ring as well */
+    cr_expect_eq(ring.p.head, 80u + 8 + 24);
+    push_record(&ring, 4, 21, 4); /* another channel: its payload is moved behind a header */
+    cr_expect_eq(ring.p.head, 112u + 8 + 24);
+    ring_publish(&ring.p);
+    push_record(&ring, 5, 21, 4);
+    cr_expect_eq(ring.p.head, 144u + 8 + 24, "what is published is not touched again");
+    cr_assert_not_null(ring_claim(&ring.p, 0));
+    ring_push(&ring.p, 0, FRAME_END, 0);
+    push_record(&ring, 6, 21, 4);
+    cr_expect_eq(ring.p.head, 176u + 8 + 8 + 24, "nothing joins a run across a control frame");
+    push_record(&ring, 7, 0, 4);
+    push_record(&ring, 8, 0, 4);
+    cr_expect_eq(ring.p.head, 216u + 8 + 8, "empty records have a header each: a position of their own");
+    cr_expect_eq(ring.p.record_count, 9u);
+    ring_publish(&ring.p);
+    for (unsigned n = 0; n < 3; n++)
+        expect_record(&ring, n, 20, 3);
+    expect_record(&ring, 3, 21, 3);
+    expect_record(&ring, 4, 21, 4);
+    expect_record(&ring, 5, 21, 4);
+    struct ring_frame frame;
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_expect_eq(frame.kind, FRAME_END);
+    expect_record(&ring, 6, 21, 4);
+    expect_record(&ring, 7, 0, 4);
+    expect_record(&ring, 8, 0, 4);
+    cr_expect_eq(ring_peek(&ring.c, &frame), WEIR_IDLE);
+    cr_expect_eq(ring.c.tail, ring.p.head);
+    free_pair(&ring);
+}
+
+Test(ring, a_record_that_turns_out_smaller_than_claimed_is_whole)
+{
+    struct pair ring = make_pair(CAPACITY);
+    push_record(&ring, 0, 40, 1);
+    for (uint32_t size_bytes = 0; size_bytes <= 40; size_bytes++) { /* claimed as one more of the run */
+        unsigned char *payload = ring_claim(&ring.p, 40);
+        for (uint32_t i = 0; i < size_bytes; i++)
+            payload[i] = byte_at(size_bytes, i);
+        ring_push(&ring.p, size_bytes, FRAME_RECORD, 1);
+        push_record(&ring, 100, 40, 1);
+    }
+    ring_publish(&ring.p);
+    expect_record(&ring, 0, 40, 1);
+    for (uint32_t size_bytes = 0; size_bytes <= 40; size_bytes++) {
+        expect_record(&ring, size_bytes, size_bytes, 1);
+        expect_record(&ring, 100, 40, 1);
+    }
+    free_pair(&ring);
+}
+
+Test(ring, a_control_frame_claimed_as_one_more_of_a_run_is_whole)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct ring_frame frame;
+    push_record(&ring, 0, 16, 0);
+    memset(ring_claim(&ring.p, 16), 7, 16);
+    ring_push(&ring.p, 16, FRAME_BARRIER, 0);
+    push_record(&ring, 1, 16, 0);
+    ring_publish(&ring.p);
+    expect_record(&ring, 0, 16, 0);
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    cr_expect(frame.kind == FRAME_BARRIER && frame.size_bytes == 16 && frame.count == 1);
+    cr_expect(((const unsigned char *)frame.payload)[0] == 7 && ((const unsigned char *)frame.payload)[15] == 7);
+    expect_record(&ring, 1, 16, 0);
+    cr_expect_eq(ring.p.record_count, 2u);
+    free_pair(&ring);
+}
+
+Test(ring, a_run_ends_at_its_longest)
+{
+    struct pair ring = make_pair(4 * CAPACITY);
+    for (unsigned n = 0; n < RING_RUN_MAX + 2; n++)
+        push_record(&ring, n, 8, 0);
+    cr_expect_eq(ring.p.head, 2 * 8u + (RING_RUN_MAX + 2) * 8);
+    cr_assert_not_null(ring_claim_run(&ring.p, 8, RING_RUN_MAX)); /* two are in the run: these do not fit */
+    ring_push_run(&ring.p, 8, RING_RUN_MAX, FRAME_RECORD, 0);
+    cr_expect_eq(ring.p.head, 3 * 8u + (2 * RING_RUN_MAX + 2) * 8);
+    ring_publish(&ring.p);
+    struct ring_frame frame;
+    cr_assert_eq(ring_peek_run(&ring.c, UINT64_MAX, &frame), WEIR_OK);
+    cr_expect_eq(frame.count, RING_RUN_MAX);
+    cr_assert_eq(ring_peek_run(&ring.c, UINT64_MAX, &frame), WEIR_OK);
+    cr_expect_eq(frame.count, 2u);
+    cr_assert_eq(ring_peek_run(&ring.c, UINT64_MAX, &frame), WEIR_OK);
+    cr_expect_eq(frame.count, RING_RUN_MAX);
+    cr_expect_eq(ring_peek(&ring.c, &frame), WEIR_IDLE);
+    free_pair(&ring);
+}
+
+Test(ring, a_run_is_read_and_given_back_in_parts_at_every_position_of_the_wrap)
+{
+    struct pair ring = make_pair(CAPACITY);
+    uint64_t random = seed(), pushed = 0, seen = 0;
+    while (ring.p.head < 20 * CAPACITY) {
+        uint32_t count = 1 + (uint32_t)(next_random(&random) % 200);
+        unsigned char *payload = ring_claim_run(&ring.p, 33, count);
+        if (payload != NULL) {
+            for (uint32_t i = 0; i < count * ring_payload_bytes(33); i++)
+                payload[i] = byte_at(pushed + i / 40, i % 40);
+            ring_push_run(&ring.p, 33, count, FRAME_RECORD, 0);
+            ring_publish(&ring.p);
+            pushed += count;
+        }
+        struct ring_frame frame = {0};
+        uint64_t wanted = 1 + next_random(&random) % 150;
+        if (ring_peek_run(&ring.c, wanted, &frame) != WEIR_OK)
+            continue;
+        cr_assert(frame.count > 0 && frame.count <= wanted && frame.size_bytes == 33);
+        for (uint32_t i = 0; i < frame.count * ring_payload_bytes(33); i++)
+            cr_assert_eq(((const unsigned char *)frame.payload)[i], byte_at(seen + i / 40, i % 40));
+        seen += frame.count;
+        ring_release(&ring.c);
+    }
+    cr_expect_gt(seen, 1000u);
+    free_pair(&ring);
+}
+
+/* As a commit record has it: tail and rest of the run. */
+Test(ring, a_consumer_that_takes_over_within_a_run_goes_on_there)
+{
+    for (uint32_t taken = 0; taken <= 6; taken++) {
+        struct pair ring = make_pair(CAPACITY);
+        struct ring_frame frame;
+        for (unsigned n = 0; n < 5; n++)
+            push_record(&ring, n, 13, 2);
+        push_record(&ring, 5, 30, 2);
+        ring_publish(&ring.p);
+        for (uint32_t n = 0; n < taken; n++)
+            cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+        ring_release(&ring.c);
+        uint64_t tail = ring.c.tail, run = ring.c.run;
+        cr_expect_eq(run != 0, taken > 0 && taken < 5);
+        ring_peek_run(&ring.c, 2, &frame); /* of the batch that is undone */
+        ring_consumer_detach(&ring.c);
+        cr_assert_eq(ring_consumer_attach(&ring.c, ring.fd, NULL), WEIR_OK);
+        cr_assert_eq(ring_consumer_adopt(&ring.c, tail, run, NULL), WEIR_OK);
+        for (uint32_t n = taken; n < 6; n++)
+            expect_record(&ring, n, n == 5 ? 30 : 13, 2);
+        cr_expect_eq(ring_peek(&ring.c, &frame), WEIR_IDLE);
+        free_pair(&ring);
+    }
+}
+
+Test(ring, a_rest_of_a_run_that_contradicts_the_ring_is_not_adopted)
+{
+    struct pair ring = make_pair(CAPACITY);
+    struct weir_error err = {0};
+    struct ring_frame frame;
+    for (unsigned n = 0; n < 4; n++)
+        push_record(&ring, n, 16, 0);
+    ring_publish(&ring.p);
+    cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
+    uint64_t tail = ring.c.tail, run = ring.c.run;
+    const uint64_t wrong[] = {ring_header(0, 16, 4, FRAME_RECORD, 0), ring_header(0, 32, 2, FRAME_RECORD, 0),
+                              ring_header(0, 16, 0, FRAME_RECORD, 0), ring_header(0, 0, 2, FRAME_RECORD, 0),
+                              ring_header(0, 16, 1, FRAME_BARRIER, 0), ring_header(0, 16, 1, 9, 0),
+                              ring_header(0, RING_PAYLOAD_BYTES_MAX, RING_RUN_MAX, FRAME_RECORD, 0), UINT64_MAX};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        cr_expect_eq(ring_consumer_adopt(&ring.c, tail, wrong[i], &err), WEIR_ECORRUPT, "rest %zu", i);
+    cr_expect_eq(ring_consumer_adopt(&ring.c, tail, run, &err), WEIR_OK);
+    for (unsigned n = 1; n < 4; n++)
+        expect_record(&ring, n, 16, 0);
+    free_pair(&ring);
+}
+
+/* The producer died after its commit, before it had published: what it wrote is whole, and nothing is added to it. */
+Test(ring, a_run_that_was_committed_and_not_published_is_published_as_it_was)
+{
+    struct pair ring = make_pair(CAPACITY);
+    push_record(&ring, 0, 16, 0);
+    push_record(&ring, 1, 16, 0);
+    uint64_t head = ring.p.head;
+    ring_producer_detach(&ring.p);
+    cr_assert_eq(ring_producer_attach(&ring.p, ring.fd, NULL), WEIR_OK);
+    cr_assert_eq(ring_producer_adopt(&ring.p, head, 2, NULL), WEIR_OK);
+    ring_publish(&ring.p);
+    push_record(&ring, 2, 16, 0);
+    ring_publish(&ring.p);
+    for (unsigned n = 0; n < 3; n++)
+        expect_record(&ring, n, 16, 0);
+    free_pair(&ring);
+}
+
+/* ---- sizes and room ---- */
 
 Test(ring, frames_of_every_size_come_through_every_position_of_the_wrap)
 {
@@ -136,10 +351,9 @@ Test(ring, a_full_ring_refuses_a_claim_until_bytes_are_released)
     struct pair ring = make_pair(CAPACITY);
     struct ring_frame frame;
     uint64_t count = 0;
-    while (push_frame(&ring.p, count, 56))
-        count++;
+    for (; push_frame(&ring.p, count, 56); count++)
+        ring_publish(&ring.p); /* each with a header of its own */
     cr_assert_eq(count, CAPACITY / 64);
-    ring_publish(&ring.p);
     cr_assert_null(ring_claim(&ring.p, 0), "not even an empty frame");
     cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_OK);
     cr_assert_null(ring_claim(&ring.p, 56), "peeking does not release");
@@ -275,17 +489,25 @@ static int peek_with_header(uint64_t header)
 
 Test(ring, a_damaged_header_is_found_before_it_is_used)
 {
-    uint64_t sound = ring_header(0, 64, FRAME_RECORD, 0);
+    uint64_t sound = ring_header(0, 64, 1, FRAME_RECORD, 0);
     cr_assert_eq(peek_with_header(sound), WEIR_OK);
-    cr_assert_eq(peek_with_header(ring_header(0, 65, FRAME_RECORD, 0)), WEIR_ECORRUPT, "a size beyond the head");
-    cr_assert_eq(peek_with_header(ring_header(0, UINT32_MAX, FRAME_RECORD, 0)), WEIR_ECORRUPT, "a size that wraps");
-    cr_assert_eq(peek_with_header(ring_header(0, (uint32_t)CAPACITY, FRAME_RECORD, 0)), WEIR_ECORRUPT);
-    cr_assert_eq(peek_with_header(ring_header(0, 64, FRAME_KIND_COUNT, 0)), WEIR_ECORRUPT, "no such kind");
-    cr_assert_eq(peek_with_header(ring_header(0, 64, 255, 0)), WEIR_ECORRUPT);
-    cr_assert_eq(peek_with_header(ring_header(8, 64, FRAME_RECORD, 0)), WEIR_ECORRUPT, "the frame of another position");
+    cr_assert_eq(peek_with_header(ring_header(0, 65, 1, FRAME_RECORD, 0)), WEIR_ECORRUPT, "a size beyond the head");
+    cr_assert_eq(peek_with_header(ring_header(0, RING_PAYLOAD_BYTES_MAX, 1, FRAME_RECORD, 0)), WEIR_ECORRUPT, "the largest size");
+    cr_assert_eq(peek_with_header(ring_header(0, (uint32_t)CAPACITY, 1, FRAME_RECORD, 0)), WEIR_ECORRUPT);
+    cr_assert_eq(peek_with_header(ring_header(0, 32, 2, FRAME_RECORD, 0)), WEIR_OK);
+    cr_assert_eq(peek_with_header(ring_header(0, 32, 3, FRAME_RECORD, 0)), WEIR_ECORRUPT, "a run beyond the head");
+    cr_assert_eq(peek_with_header(ring_header(0, RING_PAYLOAD_BYTES_MAX, RING_RUN_MAX, FRAME_RECORD, 0)), WEIR_ECORRUPT, "the longest run");
+    cr_assert_eq(peek_with_header(ring_header(0, 64, 0, FRAME_RECORD, 0)), WEIR_ECORRUPT, "a run of none");
+    cr_assert_eq(peek_with_header(ring_header(0, 0, 2, FRAME_RECORD, 0)), WEIR_ECORRUPT, "a run of empty records");
+    cr_assert_eq(peek_with_header(ring_header(0, 32, 2, FRAME_BARRIER, 0)), WEIR_ECORRUPT, "a run of barriers");
+    cr_assert_eq(peek_with_header(ring_header(0, 64, 1, FRAME_KIND_COUNT, 0)), WEIR_ECORRUPT, "no such kind");
+    cr_assert_eq(peek_with_header(ring_header(0, 64, 1, 15, 0)), WEIR_ECORRUPT);
+    cr_assert_eq(peek_with_header(0), WEIR_ECORRUPT, "zeros");
+    cr_assert_eq(peek_with_header(UINT64_MAX), WEIR_ECORRUPT, "ones");
+    cr_assert_eq(peek_with_header(ring_header(8, 64, 1, FRAME_RECORD, 0)), WEIR_ECORRUPT, "the frame of another position");
     for (unsigned bit = 48; bit < 64; bit++)
         cr_assert_eq(peek_with_header(sound ^ UINT64_C(1) << bit), WEIR_ECORRUPT, "guard bit %u", bit);
-    for (unsigned bit = 0; bit < 32; bit++) /* smaller sizes are believed, larger ones are not */
+    for (unsigned bit = 0; bit < 48; bit++) /* smaller sizes are believed, larger ones are not */
         peek_with_header(sound ^ UINT64_C(1) << bit);
 }
 
@@ -295,6 +517,7 @@ Test(ring, a_head_that_lies_is_found)
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
         struct pair ring = make_pair(CAPACITY);
         struct ring_frame frame;
+        push_frame(&ring.p, 0, 64); /* what there is at the tail looks like a frame, and is not published */
         atomic_store(&ring.p.shared->head, lies[i]);
         cr_assert_eq(ring_peek(&ring.c, &frame), WEIR_ECORRUPT, "head %llx", (unsigned long long)lies[i]);
         free_pair(&ring);
@@ -323,8 +546,8 @@ Test(ring, a_tail_that_lies_gives_the_producer_no_room)
         struct pair ring = make_pair(CAPACITY);
         uint64_t count = 0;
         atomic_store(&ring.p.shared->tail, lies[i]);
-        while (count < 2 * CAPACITY && push_frame(&ring.p, count, 56))
-            count++;
+        for (; count < 2 * CAPACITY && push_frame(&ring.p, count, 56); count++)
+            ring_publish(&ring.p);
         cr_assert_eq(count, CAPACITY / 64, "not a byte beyond what was free");
         cr_assert_eq(atomic_load(&ring.p.shared->poisoned), 1u, "tail %llx", (unsigned long long)lies[i]);
         free_pair(&ring);
@@ -455,10 +678,12 @@ static void edit_header(struct hostile *h)
     struct ring_consumer *c = &h->ring.c;
     uint64_t left = atomic_load(&c->shared->head) - c->tail;
     const uint64_t sizes[] = {0, 1, left - 9, left - 8, left - 7, left, left + 8, CAPACITY - 8, CAPACITY, 2 * CAPACITY,
-                              UINT32_MAX, UINT32_MAX - 7};
-    uint64_t size_bytes = sizes[pick(h, sizeof sizes / sizeof sizes[0])];
+                              RING_PAYLOAD_BYTES_MAX, RING_PAYLOAD_BYTES_MAX - 7, left / 2 - 8, left / 2 - 4, left / 3};
+    const uint32_t counts[] = {1, 1, 1, 0, 2, 3, RING_RUN_MAX};
+    uint64_t size_bytes = sizes[pick(h, sizeof sizes / sizeof sizes[0])] & RING_SIZE_MASK;
+    uint32_t count = counts[pick(h, sizeof counts / sizeof counts[0])];
     uint64_t pos = pick(h, 4) == 0 ? next_random(&h->random) : c->tail;
-    uint64_t header = ring_header(pos, (uint32_t)size_bytes, (uint8_t)pick(h, FRAME_KIND_COUNT + 1), (uint8_t)pick(h, 256));
+    uint64_t header = ring_header(pos, (uint32_t)size_bytes, count, (uint8_t)pick(h, FRAME_KIND_COUNT + 1), (uint8_t)pick(h, 256));
     memcpy((void *)(uintptr_t)(c->data + (c->tail & c->index_mask)), &header, sizeof header);
 }
 
@@ -479,12 +704,14 @@ static void edit(struct hostile *h)
 
 static void produce_some(struct hostile *h, struct ring_producer *p)
 {
-    uint32_t size_bytes = (uint32_t)pick(h, pick(h, 8) == 0 ? CAPACITY : 600);
-    unsigned char *payload = ring_claim(p, size_bytes);
+    uint32_t size_bytes = (uint32_t)(pick(h, 2) == 0 ? 40 : pick(h, pick(h, 8) == 0 ? CAPACITY : 600));
+    uint32_t count = 1 + (uint32_t)(pick(h, 4) == 0 ? pick(h, 40) : 0);
+    unsigned char *payload = ring_claim_run(p, size_bytes, count);
     if (payload != NULL) {
-        cr_assert(payload >= p->data && payload + size_bytes <= p->data + 2 * CAPACITY, "a claim beyond the ring");
-        memset(payload, 7, size_bytes);
-        ring_push(p, size_bytes, FRAME_RECORD, 0);
+        uint64_t bytes = ring_payload_bytes(size_bytes) * count;
+        cr_assert(payload >= p->data && payload + bytes <= p->data + 2 * CAPACITY, "a claim beyond the ring");
+        memset(payload, 7, bytes);
+        ring_push_run(p, size_bytes, count, FRAME_RECORD, (uint8_t)pick(h, 2));
     }
     if (pick(h, 2) == 0)
         ring_publish(p);
@@ -510,13 +737,15 @@ static void consume_some(struct hostile *h)
     unsigned sum = 0;
     int code = WEIR_OK;
     for (unsigned i = 0; i < 8 && code == WEIR_OK; i++) {
-        code = ring_peek(c, &frame);
+        uint64_t count_max = 1 + (pick(h, 2) == 0 ? pick(h, 50) : 0);
+        code = ring_peek_run(c, count_max, &frame);
         if (code != WEIR_OK)
             break;
         uint64_t offset = (uint64_t)((const unsigned char *)frame.payload - c->data);
-        cr_assert(offset + frame.size_bytes <= 2 * CAPACITY && frame.size_bytes <= CAPACITY && frame.kind < FRAME_KIND_COUNT,
-                  "a frame beyond the ring");
-        for (uint32_t j = 0; j < frame.size_bytes; j += 64)
+        uint64_t bytes = ring_payload_bytes(frame.size_bytes) * frame.count;
+        cr_assert(offset + bytes <= 2 * CAPACITY && bytes <= CAPACITY && frame.kind < FRAME_KIND_COUNT && frame.count > 0 &&
+                      frame.count <= count_max, "a frame beyond the ring");
+        for (uint64_t j = 0; j < bytes; j += 64)
             sum += ((const unsigned char *)frame.payload)[j];
         h->frames++;
     }
@@ -564,8 +793,8 @@ static void *flip_header(void *arg)
         return NULL;
     _Atomic uint64_t *header = (void *)((char *)address + SHM_PAGE_BYTES);
     while (!atomic_load_explicit(&vandal->stop, memory_order_relaxed)) {
-        atomic_store_explicit(header, ring_header(0, 64, FRAME_RECORD, 0), memory_order_relaxed);
-        atomic_store_explicit(header, ring_header(0, UINT32_MAX - 64, FRAME_RECORD, 0), memory_order_relaxed);
+        atomic_store_explicit(header, ring_header(0, 64, 1, FRAME_RECORD, 0), memory_order_relaxed);
+        atomic_store_explicit(header, ring_header(0, RING_PAYLOAD_BYTES_MAX - 64, 1, FRAME_RECORD, 0), memory_order_relaxed);
     }
     region_unmap(address, SHM_PAGE_BYTES + CAPACITY);
     return NULL;

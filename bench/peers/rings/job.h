@@ -102,7 +102,7 @@ JOB_INLINE uint64_t job_next_batch(const struct job *job, uint64_t done)
 JOB_INLINE void job_fill(void *record, uint32_t size_bytes, uint64_t number)
 {
     uint64_t *words = (uint64_t *)record;
-#pragma GCC unroll 8
+#pragma GCC unroll 128
     for (uint32_t i = 0; i < size_bytes / 8; i++)
         words[i] = number + i;
 }
@@ -111,7 +111,7 @@ JOB_INLINE uint64_t job_sum(const void *record, uint32_t size_bytes)
 {
     const uint64_t *words = (const uint64_t *)record;
     uint64_t sum = 0;
-#pragma GCC unroll 8
+#pragma GCC unroll 128
     for (uint32_t i = 0; i < size_bytes / 8; i++)
         sum += words[i];
     return sum;
