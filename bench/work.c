@@ -97,10 +97,10 @@ static const struct weir_source mapped_source = {
 
 /* ---- w1 ---- */
 
-static int filter_on_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+static int filter_on_span(struct weir_ctx *ctx, const struct weir_span *span)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct bid *bid = records[i].data;
+    for (uint32_t i = 0; i < span->count; i++) {
+        const struct bid *bid = weir_span_at(span, i);
         if (bid->auction % 123 != 0)
             continue;
         int code = weir_emit(ctx, 0, bid, sizeof *bid);
@@ -112,7 +112,7 @@ static int filter_on_batch(struct weir_ctx *ctx, const struct weir_record *recor
 
 static void operator_close(struct weir_ctx *ctx) { note_cpu(weir_arg(ctx), WORK_OPERATOR); }
 
-static const struct weir_operator filter_operator = {.type = "filter", .on_batch = filter_on_batch, .close = operator_close};
+static const struct weir_operator filter_operator = {.type = "filter", .on_span = filter_on_span, .close = operator_close};
 
 /* ---- the sink ---- */
 
@@ -122,21 +122,21 @@ struct sum_sink {
     uint64_t count_sum;
 };
 
-static int sum_write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+static int sum_write_span(struct weir_ctx *ctx, const struct weir_span *span)
 {
     struct sum_sink *self = weir_self(ctx);
     struct sum_sink sum = {0};
     if (((const struct work_options *)weir_arg(ctx))->updates) {
-        for (size_t i = 0; i < count; i++) {
-            const struct count_update *update = records[i].data;
+        for (uint32_t i = 0; i < span->count; i++) {
+            const struct count_update *update = weir_span_at(span, i);
             sum.price_sum += update->price_max;
             sum.count_sum += update->count;
         }
     } else {
-        for (size_t i = 0; i < count; i++)
-            sum.price_sum += ((const struct bid *)records[i].data)->price;
+        for (uint32_t i = 0; i < span->count; i++)
+            sum.price_sum += ((const struct bid *)weir_span_at(span, i))->price;
     }
-    self->count += count;
+    self->count += span->count;
     self->price_sum += sum.price_sum;
     self->count_sum += sum.count_sum;
     return WEIR_OK;
@@ -164,7 +164,7 @@ static void sum_close(struct weir_ctx *ctx)
 static const struct weir_sink sum_sink = {
     .type = "sum",
     .self_bytes = sizeof(struct sum_sink),
-    .write_batch = sum_write_batch,
+    .write_span = sum_write_span,
     .resume = sum_resume,
     .close = sum_close,
 };

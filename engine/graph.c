@@ -81,7 +81,7 @@ static int check_states(const struct graph_node *node, bool keyed, struct weir_e
     return WEIR_OK;
 }
 
-static int check_callbacks(const struct graph_node *node, struct weir_error *err)
+static int check_callbacks(const struct graph_node *node, bool keyed, struct weir_error *err)
 {
     bool whole = true;
     switch (node->kind) {
@@ -89,14 +89,17 @@ static int check_callbacks(const struct graph_node *node, struct weir_error *err
         whole = node->source->poll != NULL && node->source->position != NULL;
         break;
     case NODE_OPERATOR:
-        whole = node->op->on_record != NULL || node->op->on_batch != NULL;
+        whole = node->op->on_record != NULL || node->op->on_batch != NULL || node->op->on_span != NULL;
         break;
     case NODE_SINK:
-        whole = (node->sink->write != NULL || node->sink->write_batch != NULL) &&
+        whole = (node->sink->write != NULL || node->sink->write_batch != NULL || node->sink->write_span != NULL) &&
                 (node->sink->prepare == NULL || node->sink->commit != NULL);
         break;
     }
-    static const char *const wants[] = {"poll and position", "on_record or on_batch", "write or write_batch, and commit if it has prepare"};
+    if (whole && keyed && node->kind == NODE_OPERATOR && node->op->on_span != NULL)
+        return error_set(err, WEIR_EINVAL, "'%s': on_span is not for keyed operators: give on_batch", node->name);
+    static const char *const wants[] = {"poll and position", "on_record, on_batch or on_span",
+                                        "write, write_batch or write_span, and commit if it has prepare"};
     if (!whole)
         return error_set(err, WEIR_EINVAL, "'%s': its descriptor lacks a callback: it needs %s", node->name, wants[node->kind]);
     return WEIR_OK;
@@ -156,7 +159,7 @@ int graph_check(const struct weir_job *job, struct weir_error *err)
         return error_set(err, WEIR_EINVAL, "job '%s': it has no operators", job->name);
     int code = check_order(job, err);
     for (unsigned i = 0; code == WEIR_OK && i < job->node_count; i++) {
-        code = check_callbacks(&job->nodes[i], err);
+        code = check_callbacks(&job->nodes[i], graph_node_keyed(job, i), err);
         if (code == WEIR_OK)
             code = check_states(&job->nodes[i], graph_node_keyed(job, i), err);
         if (code == WEIR_OK)

@@ -157,6 +157,8 @@ static int start_operator(struct weir_harness *harness)
     struct task *task = &harness->task;
     task->manual_now_ms = harness->now_ms;
     int code = task_make_operators(task, &harness->error);
+    if (code == WEIR_OK && task->head_takes_spans && task->ops[0].keyed)
+        code = error_set(&harness->error, WEIR_EINVAL, "on_span is not for keyed operators: give on_batch");
     if (code == WEIR_OK)
         code = task_warm_up_operators(task, &harness->error);
     if (code == WEIR_OK)

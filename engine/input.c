@@ -13,15 +13,20 @@ static int corrupt(struct task *task, const struct task_input *in, const char *w
                      task->job->plan->tasks[in->from_task].name, what, (unsigned long long)in->ring.tail);
 }
 
-/* The records of a frame as the head's callback will see them. NULL, or what is wrong with it. */
-static inline const char *decode_records(const struct task *task, const struct ring_frame *frame, struct weir_record *records)
+static const char *check_frame(const struct task *task, const struct ring_frame *frame)
 {
     if (__builtin_expect(frame->channel >= task->channel_count, 0))
         return "a frame for an edge that does not exist";
+    if (__builtin_expect(task->channels[frame->channel].keyed && frame->size_bytes < sizeof(uint64_t), 0))
+        return "a keyed frame without a hash";
+    return NULL;
+}
+
+/* The records of a frame as the head's callback will see them. */
+static inline void decode_records(const struct task *task, const struct ring_frame *frame, struct weir_record *records)
+{
     const struct task_channel *channel = &task->channels[frame->channel];
     uint32_t prefix = channel->keyed ? (uint32_t)sizeof(uint64_t) : 0;
-    if (__builtin_expect(frame->size_bytes < prefix, 0))
-        return "a keyed frame without a hash";
     const uint64_t payload_bytes = ring_payload_bytes(frame->size_bytes);
     const char *payload = frame->payload;
     for (uint32_t i = 0; i < frame->count; i++, payload += payload_bytes) {
@@ -36,7 +41,21 @@ static inline const char *decode_records(const struct task *task, const struct r
         record->reserved = 0;
         record->key_hash = hash;
     }
-    return NULL;
+}
+
+/* The next frame, of at most `max` records: WEIR_OK, WEIR_IDLE while there is none, or a negative code. `ring` is in->ring, or a copy. */
+static inline __attribute__((always_inline)) int take_frame(struct task *task, struct task_input *in, struct ring_consumer *ring,
+                                                            uint64_t max, struct ring_frame *ret_frame)
+{
+    uint64_t pos = ring->tail;
+    int code = ring_peek_run(ring, max, ret_frame);
+    if (code == WEIR_IDLE)
+        return WEIR_IDLE;
+    const char *wrong = code < 0 ? "a damaged frame header" : ret_frame->kind == FRAME_RECORD ? check_frame(task, ret_frame) : NULL;
+    if (__builtin_expect(wrong == NULL, 1))
+        return WEIR_OK;
+    in->ring.tail = pos; /* for the error's text */
+    return corrupt(task, in, wrong);
 }
 
 /* Takes frames up to `max` records, to the end of what is there, or to a control frame (given in *ret_control). Returns the number of
@@ -46,43 +65,34 @@ static int64_t gulp(struct task *task, struct task_input *in, uint64_t max, stru
     uint64_t count = 0;
     struct ring_frame frame = {0};
     struct ring_consumer ring = in->ring; /* a copy, which the compiler keeps in registers */
-    const char *wrong = NULL;
-    while (count < max) {
-        uint64_t pos = ring.tail;
-        int code = ring_peek_run(&ring, max - count, &frame);
-        if (code == WEIR_IDLE)
-            break;
-        if (__builtin_expect(code == WEIR_OK && frame.kind != FRAME_RECORD, 0)) {
-            *ret_control = frame;
-            *ret_has_control = true;
-            break;
-        }
-        wrong = code < 0 ? "a damaged frame header" : decode_records(task, &frame, &task->records[count]);
-        if (__builtin_expect(wrong != NULL, 0)) {
-            in->ring.tail = pos; /* for the error's text */
-            return corrupt(task, in, wrong);
-        }
+    int code = WEIR_OK;
+    while (count < max && (code = take_frame(task, in, &ring, max - count, &frame)) == WEIR_OK && frame.kind == FRAME_RECORD) {
+        decode_records(task, &frame, &task->records[count]);
         count += frame.count;
     }
+    if (code < 0)
+        return code;
     in->ring = ring;
+    *ret_has_control = code == WEIR_OK && frame.kind != FRAME_RECORD;
+    if (*ret_has_control)
+        *ret_control = frame;
     return (int64_t)count;
 }
 
 /* Where a record that was just taken is in its ring: less than a ring's bytes behind the tail, or just that. */
-static uint64_t record_pos(const struct task *task, const struct task_input *in, const struct weir_record *record)
+static uint64_t record_pos(const struct task *task, const struct task_input *in, const void *record)
 {
-    const unsigned char *payload = (const unsigned char *)record->data - (task->ops[0].keyed ? sizeof(uint64_t) : 0);
+    const unsigned char *payload = (const unsigned char *)record - (task->ops[0].keyed ? sizeof(uint64_t) : 0);
     uint64_t index = (uint64_t)(payload - RING_FRAME_HEADER_BYTES - in->ring.data) & in->ring.index_mask;
     uint64_t behind = (in->ring.tail - index) & in->ring.index_mask;
     return in->ring.tail - (behind != 0 ? behind : in->ring.capacity_bytes);
 }
 
-static void note_in_progress(struct task *task, const struct task_input *in, uint64_t first, uint64_t count)
+static void note_in_progress(struct task *task, const struct task_input *in, const void *first, uint32_t size_bytes, uint64_t count)
 {
     struct in_progress *note = &task->shared->in_progress;
-    const struct weir_record *record = &task->records[first];
-    atomic_store_explicit(&note->pos, record_pos(task, in, record), memory_order_relaxed);
-    note->size_bytes = record->size_bytes;
+    atomic_store_explicit(&note->pos, record_pos(task, in, first), memory_order_relaxed);
+    note->size_bytes = size_bytes;
     atomic_store_explicit(&note->count, (uint32_t)count, memory_order_relaxed);
     atomic_store_explicit(&note->ring, in->ring_index + 1, memory_order_relaxed);
 }
@@ -92,10 +102,9 @@ static int process_without_poison(struct task *task, struct task_input *in, uint
 {
     struct weir_ctx *head = &task->ops[0];
     for (uint64_t i = 0; i < count; i++) {
-        note_in_progress(task, in, i, 1);
-        int code = poison_is_diverted(task->job, head->node_index, &task->records[i])
-                       ? poison_divert(task, &task->records[i])
-                       : ctx_process(head, &task->records[i], 1);
+        const struct weir_record *record = &task->records[i];
+        note_in_progress(task, in, record->data, record->size_bytes, 1);
+        int code = poison_is_diverted(task->job, head->node_index, record) ? poison_divert(task, record) : ctx_process(head, record, 1);
         if (code >= 0)
             code = task_hand_on(task);
         if (code < 0)
@@ -104,18 +113,61 @@ static int process_without_poison(struct task *task, struct task_input *in, uint
     return WEIR_OK;
 }
 
-static int process_gulp(struct task *task, struct task_input *in, uint64_t count)
+static void note_taken(struct task *task, uint64_t count)
 {
-    struct weir_ctx *head = &task->ops[0];
     task->batch_open = true;
     task->records_in += count;
     task->batch_records += count;
     KILL_POINT(c1);
+}
+
+static int process_gulp(struct task *task, struct task_input *in, uint64_t count)
+{
+    struct weir_ctx *head = &task->ops[0];
+    note_taken(task, count);
     if (__builtin_expect(poison_is_suspected(task), 0))
         return process_without_poison(task, in, count);
-    note_in_progress(task, in, 0, count);
+    note_in_progress(task, in, task->records->data, task->records->size_bytes, count);
     int code = ctx_process(head, task->records, count);
     return code < 0 ? code : task_hand_on(task);
+}
+
+static int process_frame_as_span(struct task *task, struct task_input *in, const struct ring_frame *frame)
+{
+    const struct task_channel *channel = &task->channels[frame->channel];
+    uint32_t prefix = channel->keyed ? (uint32_t)sizeof(uint64_t) : 0;
+    struct weir_span span = {.data = (const char *)frame->payload + prefix,
+                             .stride_bytes = ring_payload_bytes(frame->size_bytes),
+                             .size_bytes = frame->size_bytes - prefix,
+                             .count = frame->count,
+                             .input = channel->input};
+    ring_fetch_for_reading(frame, frame->payload, span.stride_bytes * span.count);
+    note_taken(task, span.count);
+    note_in_progress(task, in, span.data, span.size_bytes, span.count);
+    int code = ctx_process_span(&task->ops[0], &span);
+    return code < 0 ? code : task_hand_on(task);
+}
+
+/* What gulp() and process_gulp() do, where the head takes spans: each frame is one. */
+static int64_t gulp_spans(struct task *task, struct task_input *in, uint64_t max, struct ring_frame *ret_control, bool *ret_has_control)
+{
+    uint64_t count = 0;
+    struct ring_frame frame = {0};
+    int code = WEIR_OK;
+    while (count < max && (code = take_frame(task, in, &in->ring, max - count, &frame)) == WEIR_OK && frame.kind == FRAME_RECORD) {
+        code = process_frame_as_span(task, in, &frame);
+        if (code < 0)
+            return code;
+        count += frame.count;
+        if (task->output_tight)
+            break;
+    }
+    if (code < 0)
+        return code;
+    *ret_has_control = code == WEIR_OK && frame.kind != FRAME_RECORD;
+    if (*ret_has_control)
+        *ret_control = frame;
+    return (int64_t)count;
 }
 
 /* on_end of one after the other: each has had by then what those before it emit in theirs. */
@@ -195,10 +247,12 @@ static int drain_input(struct task *task, struct task_input *in)
         struct ring_frame control = {0};
         bool has_control = false;
         uint64_t gulp_max = careful ? 1 : task->gulp_max;
-        int64_t count = gulp(task, in, u64_min(gulp_max, batch_max - task->batch_records), &control, &has_control);
+        gulp_max = u64_min(gulp_max, batch_max - task->batch_records);
+        bool in_spans = task->head_takes_spans && !poison_is_suspected(task);
+        int64_t count = in_spans ? gulp_spans(task, in, gulp_max, &control, &has_control) : gulp(task, in, gulp_max, &control, &has_control);
         if (count < 0)
             return (int)count;
-        int code = count > 0 ? process_gulp(task, in, (uint64_t)count) : WEIR_OK;
+        int code = count > 0 && !in_spans ? process_gulp(task, in, (uint64_t)count) : WEIR_OK;
         if (code >= 0 && has_control)
             code = control_frame(task, in, &control);
         if (code < 0)

@@ -129,6 +129,7 @@ int task_make_operators(struct task *task, struct weir_error *err)
     int code = WEIR_OK;
     for (unsigned i = 0; code == WEIR_OK && i < task->op_count; i++)
         code = make_operator(task, &task->ops[i], i, err);
+    task->head_takes_spans = code == WEIR_OK && ctx_takes_spans(&task->ops[0]);
     return code;
 }
 
@@ -350,17 +351,61 @@ static int process_at_once(struct weir_ctx *ctx, const struct weir_record *recor
     return ctx_callback_result(ctx, name, code);
 }
 
+bool ctx_takes_spans(const struct weir_ctx *ctx)
+{
+    return ctx->node->kind == NODE_SINK ? ctx->node->sink->write_span != NULL
+                                        : ctx->node->kind == NODE_OPERATOR && ctx->node->op->on_span != NULL;
+}
+
+static int process_span(struct weir_ctx *ctx, const struct weir_span *span)
+{
+    bool is_sink = ctx->node->kind == NODE_SINK;
+    int code = is_sink ? ctx->node->sink->write_span(ctx, span) : ctx->node->op->on_span(ctx, span);
+    KILL_POINT(t2);
+    return ctx_callback_result(ctx, is_sink ? "write_span" : "on_span", code);
+}
+
+static void note_written(struct weir_ctx *ctx, size_t count)
+{
+    ctx->sink_dirty = true;
+    ctx->task->records_out += count;
+}
+
+int ctx_process_span(struct weir_ctx *ctx, const struct weir_span *span)
+{
+    if (ctx->node->kind == NODE_SINK)
+        note_written(ctx, span->count);
+    return process_span(ctx, span);
+}
+
+static int process_in_spans_of_one(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
+{
+    int code = WEIR_OK;
+    for (size_t i = 0; code >= 0 && i < count; i++) {
+        const struct weir_record *record = &records[i];
+        code = process_span(ctx, &(struct weir_span){.data = record->data,
+                                                     .stride_bytes = ring_payload_bytes(record->size_bytes),
+                                                     .size_bytes = record->size_bytes,
+                                                     .count = 1,
+                                                     .input = record->input});
+    }
+    return code;
+}
+
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     if (ctx->node->kind == NODE_SINK) {
         const struct weir_sink *sink = ctx->node->sink;
-        ctx->sink_dirty = true;
-        ctx->task->records_out += count;
+        note_written(ctx, count);
         if (sink->write_batch != NULL)
             return process_at_once(ctx, records, count, "write_batch", sink->write_batch);
-        return process_one_by_one(ctx, records, count, "write", sink->write);
+        if (sink->write != NULL)
+            return process_one_by_one(ctx, records, count, "write", sink->write);
+        return process_in_spans_of_one(ctx, records, count);
     }
     const struct weir_operator *op = ctx->node->op;
+    if (op->on_batch == NULL && op->on_record == NULL)
+        return process_in_spans_of_one(ctx, records, count);
     if (op->on_batch == NULL)
         return process_one_by_one(ctx, records, count, "on_record", op->on_record);
     if (ctx->keyed) {

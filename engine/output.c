@@ -360,12 +360,23 @@ static void describe_records(const struct target *target, uint32_t size_bytes)
             target->records[i] = (struct weir_record){.size_bytes = size_bytes, .input = target->input};
 }
 
-/* Hands a batch on within the task: all at once, so that an operator that takes batches gets some. */
-static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes,
-                              size_t count)
+static int call_with_spans(const struct target *target, const unsigned char *data, size_t size_bytes, size_t count)
+{
+    struct weir_span span = {.data = data, .stride_bytes = size_bytes, .size_bytes = (uint32_t)size_bytes, .input = target->input};
+    int code = WEIR_OK;
+    while (code >= 0 && count > 0) {
+        span.count = (uint32_t)u64_min(count, UINT32_MAX);
+        code = ctx_process_span(target->chained, &span);
+        span.data = (const char *)span.data + size_bytes * span.count;
+        count -= span.count;
+    }
+    return code;
+}
+
+static int call_with_records(const struct target *target, const unsigned char *data, size_t size_bytes, size_t count)
 {
     const struct key_spec *key = target->key;
-    int code = target->gathered != NULL ? hand_on(ctx, target) : WEIR_OK; /* those that were emitted before */
+    int code = WEIR_OK;
     describe_records(target, (uint32_t)size_bytes);
     while (code >= 0 && count > 0) {
         size_t taken = u64_min(count, WEIR_BATCH_RECORDS_MAX);
@@ -376,6 +387,16 @@ static int call_chained_batch(struct weir_ctx *ctx, const struct target *target,
         code = ctx_process(target->chained, target->records, taken);
         count -= taken;
     }
+    return code;
+}
+
+/* Hands a batch on within the task: all at once, so that an operator that takes batches gets some. */
+static int call_chained_batch(struct weir_ctx *ctx, const struct target *target, const unsigned char *data, size_t size_bytes,
+                              size_t count)
+{
+    int code = target->gathered != NULL ? hand_on(ctx, target) : WEIR_OK; /* those that were emitted before */
+    if (code >= 0)
+        code = target->takes_spans ? call_with_spans(target, data, size_bytes, count) : call_with_records(target, data, size_bytes, count);
     if (code < 0)
         ctx_take_failure(target->chained, code, &ctx->error);
     return code;
@@ -633,6 +654,7 @@ static int make_target(struct task *task, const struct graph_edge *edge, struct 
         target->input = edge->to_input;
         target->chained = operator_of_node(task, edge->to_node);
         CHECK(target->chained != NULL);
+        target->takes_spans = ctx_takes_spans(target->chained);
         target->records = calloc(WEIR_BATCH_RECORDS_MAX, sizeof *target->records);
         if (target->records == NULL)
             return WEIR_ENOMEM;

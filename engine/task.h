@@ -38,6 +38,7 @@ struct target {
     struct weir_ctx *chained;     /* TARGET_CHAINED */
     struct weir_record *records;  /* TARGET_CHAINED: WEIR_BATCH_RECORDS_MAX, all of the same size, for batches */
     struct gathered *gathered;    /* TARGET_CHAINED and keyed; else NULL */
+    bool takes_spans;             /* TARGET_CHAINED: ctx_takes_spans() */
     const struct key_spec *key;   /* PARTITION_HASH; else NULL */
     uint16_t *rings;              /* indices into task.outs, by subtask of the receiver; one for forward */
     unsigned ring_count;
@@ -144,6 +145,7 @@ struct task {
     unsigned channel_count;
 
     struct weir_record *records; /* GULP_RECORDS_MAX */
+    bool head_takes_spans;       /* ctx_takes_spans(&ops[0]) */
     uint64_t gulp_max;      /* 1 .. GULP_RECORDS_MAX, fewer where records take long */
     uint64_t poll_max;      /* GULP_RECORDS_MAX .. POLL_RECORDS_MAX: what a source is asked for */
     int64_t gulp_begun_ns;
@@ -212,6 +214,9 @@ int task_open_operators(struct task *task, const struct manifest_task *restored,
 int task_resume_operators(struct task *task, struct weir_error *err);
 void task_close_operators(struct task *task);
 int ctx_process(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
+/* Records in a row, to an operator or sink that takes spans. */
+bool ctx_takes_spans(const struct weir_ctx *ctx);
+int ctx_process_span(struct weir_ctx *ctx, const struct weir_span *span);
 int ctx_set_key(struct weir_ctx *ctx, const struct weir_record *record);
 /* In an on_batch(), before its first single key: prefetches the state of all. */
 void ctx_prefetch_batch(struct weir_ctx *ctx);

@@ -120,6 +120,23 @@ struct weir_record {
     uint64_t key_hash; /* the engine's; 0 where the stream is not keyed */
 };
 
+/* Records of one size and input, one after another in memory, as a callback sees them: for code that goes over many small records and needs
+ * no more of each than its bytes. What holds for weir_record.data holds for all of them. */
+struct weir_span {
+    const void *data;      /* the first one */
+    uint64_t stride_bytes; /* from one to the next; a multiple of 8 */
+    uint32_t size_bytes;   /* of each */
+    uint32_t count;        /* at least 1; has no bound */
+    uint16_t input;        /* as in struct weir_record */
+    uint16_t reserved[3];  /* zero */
+};
+
+/* Record i of a span, from 0 to below count. */
+static inline const void *weir_span_at(const struct weir_span *span, uint32_t i)
+{
+    return (const char *)span->data + i * span->stride_bytes;
+}
+
 enum weir_type {
     WEIR_U8, WEIR_U16, WEIR_U32, WEIR_U64, WEIR_I8, WEIR_I16, WEIR_I32, WEIR_I64, WEIR_F32, WEIR_F64,
     WEIR_BOOL,
@@ -314,7 +331,7 @@ WEIR_API uint64_t *weir_counter(struct weir_ctx *ctx, const char *name);
 
 /* ------------------------------------------------------------------------------------------------- operators ----- */
 
-/* An operator: a constant descriptor, which must outlive the job. Every callback may be NULL, but one of on_record and on_batch.
+/* An operator: a constant descriptor, which must outlive the job. Every callback may be NULL, but one of on_record, on_batch and on_span.
  * Callbacks return WEIR_OK or a negative code (best by weir_fail()). A positive code is a mistake, and fails as WEIR_EINVAL: what
  * weir_map_remove() or weir_timer_cancel() returned, say, may be WEIR_END, and is not to be handed on. */
 struct weir_operator {
@@ -329,6 +346,9 @@ struct weir_operator {
     /* Up to WEIR_BATCH_RECORDS_MAX records of one input at once, in order; preferred over on_record where both are given.
      * The key of the first is current. */
     int (*on_batch)(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
+    /* Records that lie in a row, which is the case where the sender emits such of one size; preferred where it is given, and the fastest.
+     * Not for keyed operators. Others go to on_batch or on_record; where neither is given, each in a span of one. */
+    int (*on_span)(struct weir_ctx *ctx, const struct weir_span *span);
     int (*on_timer)(struct weir_ctx *ctx, uint64_t id, int64_t at_ms);
     int (*on_end)(struct weir_ctx *ctx); /* all inputs have ended; may still emit. No current key */
     void (*close)(struct weir_ctx *ctx); /* not called when the process is killed */
@@ -392,6 +412,8 @@ struct weir_sink {
     int (*write)(struct weir_ctx *ctx, const struct weir_record *record);
     /* Instead of write, where given. */
     int (*write_batch)(struct weir_ctx *ctx, const struct weir_record *records, size_t count);
+    /* As an operator's on_span, with write_batch and write for the others; also where the stream is keyed. */
+    int (*write_span)(struct weir_ctx *ctx, const struct weir_span *span);
     /* The end of a batch that wrote something: hand buffered bytes to the kernel. */
     int (*flush)(struct weir_ctx *ctx);
     /* At the barrier, in the task: closes what belongs to `checkpoint`, and describes it in committable (room for

@@ -12,6 +12,13 @@ static int null_open(struct weir_ctx *ctx)
     return WEIR_OK;
 }
 
+static int null_write_span(struct weir_ctx *ctx, const struct weir_span *span)
+{
+    struct null_sink *self = weir_self(ctx);
+    *self->records += span->count;
+    return WEIR_OK;
+}
+
 static int null_write_batch(struct weir_ctx *ctx, const struct weir_record *records, size_t count)
 {
     struct null_sink *self = weir_self(ctx);
@@ -32,5 +39,6 @@ const struct weir_sink weir_null_sink = {
     .self_bytes = sizeof(struct null_sink),
     .open = null_open,
     .write_batch = null_write_batch,
+    .write_span = null_write_span,
     .resume = null_resume,
 };

@@ -190,6 +190,16 @@ static int fail_at_end(struct weir_ctx *ctx)
 static const struct weir_operator fail_operator = {
     .type = "fail", .output_layout = &row_layout, .on_record = fail_at, .on_end = fail_at_end};
 
+static int fail_in_span(struct weir_ctx *ctx, const struct weir_span *span)
+{
+    int code = WEIR_OK;
+    for (uint32_t i = 0; code == WEIR_OK && i < span->count; i++)
+        code = fail_at(ctx, &(struct weir_record){.data = weir_span_at(span, i), .size_bytes = span->size_bytes, .input = span->input});
+    return code;
+}
+static const struct weir_operator fail_span_operator = {
+    .type = "fail", .output_layout = &row_layout, .on_span = fail_in_span, .on_end = fail_at_end};
+
 /* A sink that cannot hand over what it was given. */
 static int take(struct weir_ctx *ctx, const struct weir_record *record)
 {
@@ -207,7 +217,7 @@ static const struct weir_sink moody_sink = {.type = "moody", .write = take, .flu
 void build_fail(struct weir_job *job, const struct parameters *p)
 {
     struct weir_stream *in = add_numbers(job, p, "numbers", 0, p->count);
-    struct weir_stream *out = weir_process(in, "digest", &fail_operator, p);
+    struct weir_stream *out = weir_process(in, "digest", p->spans ? &fail_span_operator : &fail_operator, p);
     add_lines_sink(job, out, "write", p, "");
     if (strcmp(p->how, "flush") == 0)
         weir_add_sink(out, "moody", &moody_sink, p);

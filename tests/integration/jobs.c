@@ -38,6 +38,7 @@ static int build(struct weir_job *job)
     p->hold = weir_param_u64(job, "hold", 0, "1: sources fall silent instead of ending") != 0;
     p->each = weir_param_u64(job, "each", 1, "records that one becomes");
     p->plain = weir_param_u64(job, "plain", 0, "1: record by record") != 0;
+    p->spans = weir_param_u64(job, "spans", 0, "1: by records in a row") != 0;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         if (strcmp(shapes[i].name, p->shape) == 0) {
             shapes[i].build(job, p);

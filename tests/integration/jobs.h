@@ -28,6 +28,7 @@ struct parameters {
     bool hold;          /* sources do not end, they fall silent */
     uint64_t each;      /* records that one becomes */
     bool plain;         /* record by record what is done by batches else */
+    bool spans;         /* by records in a row, where that can be */
 };
 
 /* Source of rows {v % keys, v, 0} for v = first, first + 1, ..., split among its subtasks by turns. */

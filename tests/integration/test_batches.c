@@ -60,7 +60,8 @@ static void run_how(const char *how, unsigned p, const char *plan)
     cr_assert_eq(status, 0, "%s, parallelism %u %s: %d\n%s", how, p, plan, status, s.err);
 }
 
-static const char *const plans[] = {"", "--no-chain", "--chain-keyed", "--set plain=1", "--no-chain --set plain=1", "--chain-keyed --set plain=1"};
+static const char *const plans[] = {"", "--no-chain", "--chain-keyed", "--set plain=1", "--no-chain --set plain=1", "--chain-keyed --set plain=1",
+                                    "--set spans=1", "--no-chain --set spans=1", "--no-chain --set spans=1 --set plain=1"};
 #define PLANS (sizeof plans / sizeof plans[0])
 #define FOR_EACH_PLAN(p, plan)                                                                                         \
     for (unsigned p = 1; p <= 4; p++)                                                                                  \
@@ -230,6 +231,38 @@ Test(batches, two_readers_of_one_output_get_all_of_it_both)
     }
 }
 
+/* Aligned, they come to a sink many at once, from its chain and from a ring, with and without a hash in front of each; not aligned, or
+ * emitted one by one, they come as well. */
+Test(batches, to_a_sink_that_takes_records_in_a_row)
+{
+    static const char *const hows[] = {"tally", "tally-keyed"};
+    static const unsigned sizes[] = {24, 29, 40};
+    for (unsigned variant = 0; variant < 2 * 3 * PLANS; variant++) {
+        const char *how = hows[variant % 2], *plan = plans[variant / 6];
+        unsigned bytes = sizes[variant / 2 % 3], p = 1 + variant % 3;
+        char note[PATH_BYTES + 8];
+        uint64_t count, sum, largest, counts = 0, sums = 0, largest_of_all = 0;
+        scenario_end(&s);
+        begin();
+        snprintf(note, sizeof note, "%s/tally", s.root);
+        int status = run_job(&s, "--set shape=batches --set how=%s --set p=%u --set count=%" PRIu64 " --set keys=%" PRIu64 " --set each=%" PRIu64
+                             " --set bytes=%u --set note=%s --restart none %s", how, p, COUNT, KEYS, EACH, bytes, note, plan);
+        cr_assert_eq(status, 0, "%s, %u bytes, %s: %d\n%s", how, bytes, plan, status, s.err);
+        FILE *file = fopen(note, "r");
+        cr_assert_not_null(file, "%s", s.err);
+        while (fscanf(file, "%" SCNu64 " %" SCNu64 " %" SCNu64, &count, &sum, &largest) == 3) {
+            counts += count;
+            sums += sum;
+            largest_of_all = largest > largest_of_all ? largest : largest_of_all;
+        }
+        fclose(file);
+        cr_expect_eq(counts, COUNT * EACH, "%s, %u bytes, %s", how, bytes, plan);
+        cr_expect_eq(sums, COUNT * EACH * (COUNT * EACH - 1) / 2, "%s, %u bytes, %s", how, bytes, plan);
+        if (p == 1 && bytes % 8 == 0 && strstr(plan, "plain") == NULL)
+            cr_expect_gt(largest_of_all, 1u, "%s, %u bytes, %s", how, bytes, plan);
+    }
+}
+
 /* ---- not all of it has room ---- */
 
 #define FLOOD "--set shape=batches --set keys=17 --set count=6 --set each=5000 --set bytes=1000 --ring-size 64KiB "
@@ -245,7 +278,7 @@ Test(batches, a_batch_may_be_hundreds_of_rings_large)
             bool sums = strncmp(how, "hash", 4) == 0;
             scenario_end(&s);
             begin();
-            int status = run_job(&s, FLOOD "--set how=%s --set p=%u --no-chain --checkpoint-interval 20ms %s", how, p, waits);
+            int status = run_job(&s, FLOOD "--set how=%s --set p=%u --no-chain --checkpoint-interval 20ms --set spans=%u %s", how, p, p - 1, waits);
             cr_assert_eq(status, 0, "%s %s, parallelism %u: %d\n%s", how, waits, p, status, s.err);
             if (sums) {
                 expect_sums(&expected, 30000);
@@ -268,6 +301,8 @@ Test(batches, no_record_of_a_batch_is_lost_or_doubled_by_a_kill)
         {FLOOD "--set how=rebalance --set p=2", 30000},
         {"--set shape=batches --set keys=17 --set count=10000 --set each=3 --set bytes=29 --set how=hash", 30000},
         {"--set shape=batches --set keys=17 --set count=10000 --set each=3 --set bytes=29 --set how=forward", 30000},
+        {"--set shape=batches --set keys=17 --set count=10000 --set each=3 --set bytes=29 --set how=forward --set spans=1", 30000},
+        {"--set shape=batches --set keys=17 --set count=10000 --set each=3 --set bytes=29 --set how=forward --set spans=1 --batch-records 5", 30000},
     };
     for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         struct lines expected = {0};

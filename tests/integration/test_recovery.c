@@ -162,22 +162,23 @@ Test(recovery, or_it_goes_to_the_dead_letter_file_and_all_others_come_out)
     free(text);
 }
 
-/* Behind a ring, and in one process with the source that reads them. */
+/* In one process with the source that emits them, and behind a ring. */
 static const char *const chained_or_not[] = {"", "--no-chain"};
+static const char *const plans[] = {"", "--set spans=1 --set together=1", "--no-chain", "--no-chain --set spans=1"};
 static const char *const ways_to_fail[] = {"fail", "abort", "kill"};
 
 Test(recovery, it_is_found_out_however_it_makes_its_operator_fail_and_wherever_that_runs)
 {
-    for (unsigned plan = 0; plan < 2; plan++)
+    for (unsigned plan = 0; plan < 4; plan++)
         for (unsigned way = 0; way < 3; way++) {
-            cr_assert_eq(run_job(&s, FAIL " %s --set how=%s --set note=%s --restart-delay 1ms --on-poison dead-letter", chained_or_not[plan],
-                                 ways_to_fail[way], note), 0, "%s %s: %s", chained_or_not[plan], ways_to_fail[way], s.err);
+            cr_assert_eq(run_job(&s, FAIL " %s --set how=%s --set note=%s --restart-delay 1ms --on-poison dead-letter", plans[plan],
+                                 ways_to_fail[way], note), 0, "%s %s: %s", plans[plan], ways_to_fail[way], s.err);
             assert_numbers(2000, 1000);
             json_t *event = event_at(&s, "poison_record", 0);
             cr_assert_not_null(event, "%s", s.err);
             const char *bytes = json_string_value(json_object_get(event, "bytes"));
             cr_assert(bytes != NULL && strstr(bytes, "e803000000000000") != NULL, "%s", bytes);
-            if (plan == 0)
+            if (plan < 2)
                 cr_assert_eq(json_integer_value(json_object_get(event, "position")), 1001, "the number from its source, counted from 1");
             json_decref(event);
             cr_assert_eq(event_count(&s, "poison_record"), 1, "and no other");

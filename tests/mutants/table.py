@@ -105,6 +105,19 @@ RING = [
         "back either way. The other side's look at it only matters where the finder hangs"),
 ]
 
+SPANS = [
+    bug("spans.poison_passed_on", "engine/input.c", "task->head_takes_spans && !poison_is_suspected(task)", "task->head_takes_spans",
+        "a record that is known to kill is given to the operator again", "integration_test_recovery:recovery/it_is_found_out_*"),
+    bug("spans.hash_in_front", "engine/input.c", ".data = (const char *)frame->payload + prefix,", ".data = frame->payload,",
+        "a sink behind a partition by key is given the hash for the record", "integration_test_batches:batches/to_a_sink_*"),
+    bug("spans.control_frame_lost", "engine/input.c",
+        "        if (task->output_tight)\n            break;\n    }\n    if (code < 0)\n        return code;\n"
+        "    *ret_has_control = code == WEIR_OK && frame.kind != FRAME_RECORD;",
+        "        if (task->output_tight)\n            break;\n    }\n    if (code < 0)\n        return code;\n"
+        "    *ret_has_control = count == 0 && code == WEIR_OK && frame.kind != FRAME_RECORD;",
+        "a barrier or an end behind records is dropped", "integration_test_batches:batches/to_a_sink_*"),
+]
+
 DOORBELL = [
     bug("doorbell.asleep_again", "shm/doorbell.c",
         "    struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};\n",
@@ -829,5 +842,5 @@ BATCHES = [
         "test_plan:plan/a_keyed_operator_*"),
 ]
 
-MUTANTS = [*RING, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
+MUTANTS = [*RING, *SPANS, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
            *SOURCES, *TAKEOVER, *HUGE, *CATALOGUE, *BATCHES]

@@ -233,13 +233,33 @@ Test(graph, a_side_output_that_is_not_declared_is_refused)
     ASSERT_REFUSED(WEIR_EINVAL, "'in'", "no side output 1");
 }
 
+static int on_span(struct weir_ctx *ctx, const struct weir_span *span)
+{
+    (void)ctx;
+    (void)span;
+    return WEIR_OK;
+}
+
+Test(graph, spans_are_not_for_keyed_operators)
+{
+    static const struct weir_operator spans = {.type = "spans", .on_span = on_span};
+    static const struct weir_sink sink_of_spans = {.type = "spans", .write_span = on_span};
+    weir_add_sink(weir_key_by(weir_process(source("in"), "rows", &spans, NULL), 0, 8), "out", &sink_of_spans, NULL);
+    struct weir_error err = {0};
+    cr_assert_eq(graph_check(job, &err), WEIR_OK, "%s", err.text);
+    end();
+    begin();
+    sink(weir_process(weir_key_by(source("in"), 0, 8), "rows", &spans, NULL), "out");
+    ASSERT_REFUSED(WEIR_EINVAL, "'rows'", "on_span", "on_batch");
+}
+
 Test(graph, descriptors_without_their_callbacks_are_refused)
 {
     static const struct weir_operator nothing = {.type = "nothing"};
     static const struct weir_sink half = {.type = "half", .write = on_record,
                                           .prepare = (int (*)(struct weir_ctx *, uint64_t, void *, size_t *))(void (*)(void))on_record};
     sink(weir_process(source("in"), "idle", &nothing, NULL), "out");
-    ASSERT_REFUSED(WEIR_EINVAL, "'idle'", "on_record or on_batch");
+    ASSERT_REFUSED(WEIR_EINVAL, "'idle'", "on_record, on_batch or on_span");
     end();
     begin();
     weir_add_sink(source("in"), "out", &half, NULL);

@@ -414,6 +414,41 @@ static int on_batch(struct weir_ctx *ctx, const struct weir_record *records, siz
 }
 static const struct weir_operator sum_op = {.type = "sum", .states = sum_states, .state_count = 1, .on_batch = on_batch};
 
+static int add_span(struct weir_ctx *ctx, const struct weir_span *span)
+{
+    uint64_t *sum = weir_value(ctx, 0), value;
+    if (sum == NULL)
+        return fail_of(ctx);
+    for (uint32_t i = 0; i < span->count; i++) {
+        memcpy(&value, weir_span_at(span, i), sizeof value);
+        *sum += value * span->size_bytes + span->input;
+    }
+    value = *sum;
+    return span->stride_bytes % 8 != 0 ? weir_fail(ctx, "an odd stride") : value > 1000000 ? 7 : weir_emit(ctx, 0, &value, sizeof value);
+}
+static const struct weir_operator span_op = {.type = "sum", .states = sum_states, .state_count = 1, .on_span = add_span};
+static const struct weir_operator keyed_span_op = {.type = "sum", .on_span = add_span};
+
+Test(harness, an_operator_that_takes_spans_gets_each_record_in_one)
+{
+    struct weir_harness *h = weir_harness_new(&span_op, NULL);
+    uint64_t sum = 0, expected = 0;
+    for (uint64_t value = 1; value <= 9; value++) {
+        cr_assert_eq(weir_harness_feed(h, value % 2, &value, sizeof value), WEIR_OK, "%s", weir_harness_error(h)->text);
+        expected += value * 8 + value % 2;
+        memcpy(&sum, weir_harness_output(h, 0, value - 1).data, sizeof sum);
+        cr_assert_eq(sum, expected);
+    }
+    cr_assert_eq(weir_harness_feed(h, 0, &(uint64_t){1000000}, 8), WEIR_EINVAL);
+    cr_assert_not_null(strstr(weir_harness_error(h)->text, "callback on_span returned 7"), "%s", weir_harness_error(h)->text);
+    weir_harness_free(h);
+    h = weir_harness_new(&keyed_span_op, NULL);
+    cr_assert_eq(weir_harness_key_by(h, 0, 8), WEIR_OK);
+    cr_assert_eq(weir_harness_feed(h, 0, &(uint64_t){1}, 8), WEIR_EINVAL);
+    cr_assert_not_null(strstr(weir_harness_error(h)->text, "on_span is not for keyed operators"), "%s", weir_harness_error(h)->text);
+    weir_harness_free(h);
+}
+
 Test(harness, an_operator_without_a_key_may_take_batches)
 {
     struct weir_harness *h = weir_harness_new(&sum_op, NULL);
