@@ -131,12 +131,12 @@ class Store:
     def result(self, piece):
         return self.read(self.path(piece))
 
-    def given(self):
-        """{runner: names of the figures that are stored}"""
-        found = {}
+    def given(self, pieces):
+        """{runner: names of the figures that are stored}, without those of these pieces: they are to be measured (again)."""
+        found, open_paths = {}, {self.path(piece) for piece in pieces}
         for path in glob.glob(os.path.join(self.folder, "*--*.json")):
             row = self.read(path)
-            if row:
+            if row and path not in open_paths:
                 found.setdefault(row["runner"], set()).update(figure["name"] for figure in row["figures"])
         return found
 

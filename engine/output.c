@@ -324,7 +324,7 @@ static void fill_any_run(unsigned char *payload, const struct batch_run *run)
         fill_run(payload, run, run->size_bytes, run->key->size_bytes);
 }
 
-/* Whether all of them, at most RING_RUN_MAX, could go in one go. */
+/* Whether all of them, at most RING_RUN_MAX, could go in one go. Empty ones have a header each. */
 static bool send_all(struct weir_ctx *ctx, const struct target *target, const void *data, size_t size_bytes, size_t count)
 {
     const struct key_spec *key = target->key;
@@ -334,7 +334,8 @@ static bool send_all(struct weir_ctx *ctx, const struct target *target, const vo
     struct task_output *out = &ctx->task->outs[target->rings[0]];
     const struct batch_run run = {data, (uint32_t)count, (uint32_t)size_bytes, key, target->channel};
     uint32_t payload_size_bytes = run.size_bytes + (key != NULL ? (uint32_t)sizeof(uint64_t) : 0);
-    unsigned char *payload = size_bytes > record_limit(&out->ring) ? NULL : ring_claim_run(&out->ring, payload_size_bytes, run.count);
+    bool fits_in_run = payload_size_bytes > 0 && size_bytes <= record_limit(&out->ring);
+    unsigned char *payload = fits_in_run ? ring_claim_run(&out->ring, payload_size_bytes, run.count) : NULL;
     if (payload == NULL)
         return false;
     fill_any_run(payload, &run);

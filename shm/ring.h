@@ -168,8 +168,8 @@ static inline void ring_fetch_for_reading(const struct ring_frame *frame, const 
             __builtin_prefetch(ahead + i);
 }
 
-/* Room for `count` payloads of size_bytes each (at most RING_RUN_MAX, RING_PAYLOAD_BYTES_MAX), ring_payload_bytes() apart; NULL while there
- * is none. Nothing is visible yet. */
+/* Room for `count` payloads of size_bytes each (at most RING_RUN_MAX, RING_PAYLOAD_BYTES_MAX; of empty ones, one), ring_payload_bytes() apart;
+ * NULL while there is none. Nothing is visible yet. */
 static inline __attribute__((always_inline)) void *ring_claim_run(struct ring_producer *p, uint32_t size_bytes, uint32_t count)
 {
     if (!ring_has_room(p, ring_run_bytes(size_bytes, count)))
@@ -188,7 +188,7 @@ static inline __attribute__((always_inline)) void *ring_claim(struct ring_produc
 static inline __attribute__((always_inline)) void ring_push_run(struct ring_producer *p, uint32_t size_bytes, uint32_t count, enum frame_kind kind, uint8_t channel)
 {
     uint64_t payload_bytes = ring_payload_bytes(size_bytes) * count;
-    DCHECK(count > 0 && ring_free_bytes(p) >= payload_bytes + RING_FRAME_HEADER_BYTES);
+    DCHECK(count > 0 && (count == 1 || size_bytes > 0) && ring_free_bytes(p) >= payload_bytes + RING_FRAME_HEADER_BYTES);
     unsigned char *at = p->data + (p->head & p->index_mask);
     uint64_t header = ring_header(p->head, size_bytes, count, (uint8_t)kind, channel);
     p->record_count += kind == FRAME_RECORD ? count : 0;

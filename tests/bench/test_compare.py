@@ -71,6 +71,15 @@ class Compare(unittest.TestCase):
         self.assertIn("| weir | ring.trip | not asked for |", self.page())
         self.assertEqual(self.compare("apples").returncode, 2)
 
+    def test_what_is_asked_for_again_is_measured_again(self):
+        self.compare()
+        before = {piece["name"]: piece["figures"] for piece in self.stored()["pieces"]}
+        os.unlink(self.notes)
+        self.compare("w1", "keyed", "--again")
+        self.assertEqual(self.measured(), ["w1.fast", "keyed.1k", "keyed.1k.fast.p50"])  # the one gives keyed.1k.fast.p99 as well
+        for piece in self.stored()["pieces"]:
+            self.assertEqual(len(piece["figures"]), len(before[piece["name"]]), piece["name"])
+
     def test_an_interrupted_run_goes_on_where_it_was(self):
         with subprocess.Popen(self.command(), stderr=subprocess.PIPE, text=True, env=self.environment(FAKE_HANGS="keyed.1k")) as child:
             deadline = time.monotonic() + 60

@@ -45,6 +45,8 @@ static int fan(struct weir_ctx *ctx, const struct weir_record *records, size_t c
     if (strcmp(p->how, "countless") == 0) /* so many empty frames that their bytes cannot be counted */
         return weir_emit_batch(ctx, 0, records->data, 0, (size_t)1 << 61);
     size_t each = p->each;
+    if (strcmp(p->how, "tally-empty") == 0)
+        return emit_rows(ctx, 0, records->data, 0, count * each);
     unsigned char *rows = malloc(count * each * record_bytes(p, 1) + 1);
     if (rows == NULL)
         return weir_fail(ctx, "out of memory");
@@ -209,14 +211,17 @@ struct tally {
 
 static int tally_span(struct weir_ctx *ctx, const struct weir_span *span)
 {
+    const struct parameters *p = weir_arg(ctx);
     struct tally *self = weir_self(ctx);
-    for (uint32_t i = 0; i < span->count; i++) {
+    for (uint32_t i = 0; span->size_bytes > 0 && i < span->count; i++) {
         struct weir_record record = {.data = weir_span_at(span, i), .size_bytes = span->size_bytes};
         int code = check_record(ctx, &record);
         if (code < 0)
             return code;
         self->sum += ((const struct row *)record.data)->b;
     }
+    if ((span->size_bytes == 0) != (strcmp(p->how, "tally-empty") == 0))
+        return weir_fail(ctx, "a span of %u bytes a record", span->size_bytes);
     self->count += span->count;
     self->largest_span = span->count > self->largest_span ? span->count : self->largest_span;
     return WEIR_OK;
@@ -273,7 +278,7 @@ void build_batches(struct weir_job *job, const struct parameters *p)
         return;
     }
     struct weir_stream *rows = weir_parallelism(weir_process(numbers, "fan", &fan_operator, p), wide ? p->p : 1);
-    if (strcmp(p->how, "tally") == 0)
+    if (strcmp(p->how, "tally") == 0 || strcmp(p->how, "tally-empty") == 0)
         weir_parallelism(weir_add_sink(rows, "tally", &tally_sink, p), p->p);
     else if (strcmp(p->how, "tally-keyed") == 0)
         weir_parallelism(weir_add_sink(weir_key_by(rows, 0, 8), "tally", &tally_sink, p), p->p);

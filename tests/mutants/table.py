@@ -110,6 +110,8 @@ SPANS = [
         "a record that is known to kill is given to the operator again", "integration_test_recovery:recovery/it_is_found_out_*"),
     bug("spans.hash_in_front", "engine/input.c", ".data = (const char *)frame->payload + prefix,", ".data = frame->payload,",
         "a sink behind a partition by key is given the hash for the record", "integration_test_batches:batches/to_a_sink_*"),
+    bug("spans.run_of_nothing", "engine/output.c", "payload_size_bytes > 0 && size_bytes <= record_limit(&out->ring);", "size_bytes <= record_limit(&out->ring);",
+        "the reader of a batch of empty records takes the ring for damaged", "integration_test_batches:batches/to_a_sink_*"),
     bug("spans.control_frame_lost", "engine/input.c",
         "        if (task->output_tight)\n            break;\n    }\n    if (code < 0)\n        return code;\n"
         "    *ret_has_control = code == WEIR_OK && frame.kind != FRAME_RECORD;",
