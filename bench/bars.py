@@ -165,8 +165,7 @@ RATES = (("100k", "100,000/s", 10), ("1m", "1,000,000/s", 25))
 FRAMES = ("records of any size, in frames that are checked: one by one each has a header of 8 bytes of its own, begins anywhere in a line and shares lines with its neighbours; the "
           "peer's slots have a size that its compiler knows, and keep to their lines. Tries: docs/decisions/0007, 0019")
 TRIP = ("the head and then the record: two lines after one another each way. Polling the record's own header takes a tenth off, not enough: docs/decisions/0007")
-EXCHANGE = ("one process hashes, frames and copies each record, the other checks it and tells the operator of it (where, how long, its hash); the peer hands buffers "
-            "of typed records over within a process")
+EXCHANGE = ("one process hashes each record and copies it into the ring, hash in front, and the other reads it there; the peer hands buffers of typed records over within a process")
 CALLS = ("nine tenths of the time are the job's own loops, which read 32 bytes a record from memory, and they are told of all records of a batch at once: docs/decisions/0020. What the "
          "peer's filter does better is not known yet")
 FORK_COPIES = ("with state changed all over, nearly every chunk is copied at the first write after each cut, and the child's writing takes CPU from the "

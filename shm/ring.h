@@ -185,7 +185,8 @@ static inline __attribute__((always_inline)) void *ring_claim(struct ring_produc
 }
 
 /* Ends the claim, with the size and count used (at most those claimed). Not visible before ring_publish(). */
-static inline __attribute__((always_inline)) void ring_push_run(struct ring_producer *p, uint32_t size_bytes, uint32_t count, enum frame_kind kind, uint8_t channel)
+static inline __attribute__((always_inline)) void ring_push_run(struct ring_producer *p, uint32_t size_bytes, uint32_t count,
+                                                                enum frame_kind kind, uint8_t channel)
 {
     uint64_t payload_bytes = ring_payload_bytes(size_bytes) * count;
     DCHECK(count > 0 && (count == 1 || size_bytes > 0) && ring_free_bytes(p) >= payload_bytes + RING_FRAME_HEADER_BYTES);

@@ -30,7 +30,9 @@ class RefusedJob(Job):
 def snapshots_refused(setting, error, options, seed):
     def run(count):
         with RefusedJob(setting, {"count": count, "rate": 15000, "seed": seed}, ["--checkpoint-tolerated-failures=unlimited", *options]) as job:
-            job.inject = f"clone3:error={error}:when=2+3"
+            # Each task's 2nd, 15th, 28th, ... fork. More than there are tasks in between: else they can fall into a step in which each checkpoint
+            # has one that fails, and after 64 in a row a sink goes back, as it must.
+            job.inject = f"clone3:error={error}:when=2+13"
             job.start()
             status = job.wait()
             if status != 0:
@@ -38,9 +40,7 @@ def snapshots_refused(setting, error, options, seed):
             given_up = [event for event in job.events("checkpoint_aborted") if WORDS[error] in event]
             if not given_up or len(job.events("checkpoint_completed")) < 2:
                 raise EndedEarly(f"{len(given_up)} checkpoints given up, {len(job.events('checkpoint_completed'))} completed")
-            with open(os.path.join(job.directory, "log"), encoding="utf-8", errors="replace") as log:
-                sinks_full = log.read().count("checkpoints in a row were prepared but not completed")  # by chance: what a sink does about it is right
-            if max(len(job.events("recovery_started")), len(job.events("process_died"))) > sinks_full:
+            if job.events("recovery_started") or job.events("process_died"):
                 raise Failure("a fork that failed is no reason to go back, or to die")
             setting.count("forks refused, snapshot children", job.refused())
             setting.count("checkpoints given up", len(given_up))
