@@ -65,6 +65,9 @@ void coordinator_end_job(struct coordinator *c, enum outcome outcome, const stru
 const char *recovery_path_name(enum recovery_path path);
 bool all_tasks_in_phase(const struct coordinator *c, enum task_phase phase);
 
+/* A checkpoint is complete: tasks that have come past what they were careful about go on as others do. */
+void recovery_lift_care(struct coordinator *c);
+
 /* Looks at what a task that died of its own fault was doing (poison.c's counterpart). WEIR_EFAILED where the job must fail for it. */
 int poison_examine(struct coordinator *c, unsigned task, struct weir_error *err);
 

@@ -275,8 +275,7 @@ static void complete(struct coordinator *c, uint64_t bytes)
     state->aborted_in_a_row = 0;
     state->outside_deaths = 0;
     state->restore_below_id = 0; /* damaged ones are behind this one now */
-    for (unsigned i = 0; i < c->job->plan->task_count; i++)
-        atomic_store_explicit(&task_at(c, i)->careful, 0, memory_order_relaxed); /* what it was careful about lies behind it */
+    recovery_lift_care(c);
     checkpoint_move(state, CHECKPOINT_COMPLETED);
     event_log_append(&c->job->events, EVENT_CHECKPOINT_COMPLETED,
                      json_pack("{s:I, s:f, s:I}", "checkpoint", (json_int_t)state->checkpoint_id, "duration_ms",

@@ -24,7 +24,9 @@
 /* Deaths from outside (SIGKILL, the OOM killer) are no fault of the job and are not held against it, unless this many come without a checkpoint
  * completed in between: then something kills it for what it does (memory). */
 #define OUTSIDE_DEATHS_MAX 1000
-#define SUSPICIOUS_DEATHS 100 /* so many of them, and what is processed meanwhile is looked at */
+#define SUSPICIOUS_DEATHS 100 /* so many of them at one place, and what is processed meanwhile is looked at */
+/* No batch is larger; and as much for inputs that come in another order when they are read again. */
+#define SAME_PLACE_RECORDS (2 * 65536)
 
 static bool is_running_phase(enum task_phase phase)
 {
@@ -186,6 +188,33 @@ struct verdict {
     struct weir_error why;
 };
 
+/* A death from outside: whether it has been killed often where it is. A completed checkpoint says nothing of that: there may be time for one
+ * before the record comes again that kills it. */
+static bool keeps_being_killed_there(struct task_shared *task)
+{
+    uint64_t at = counter_get(&task->counters.records_in);
+    if (at > task->died_at || at + SAME_PLACE_RECORDS < task->died_at) {
+        task->died_at = at;
+        task->deaths_there = 0;
+    }
+    return ++task->deaths_there >= SUSPICIOUS_DEATHS;
+}
+
+static void be_careful(struct task_shared *task)
+{
+    task->careful_until = counter_get(&task->counters.records_in) + SAME_PLACE_RECORDS;
+    atomic_store_explicit(&task->careful, 1, memory_order_relaxed);
+}
+
+void recovery_lift_care(struct coordinator *c)
+{
+    for (unsigned i = 0; i < c->job->plan->task_count; i++) {
+        struct task_shared *task = &c->shared->tasks[i];
+        if (counter_get(&task->counters.records_in) >= task->careful_until)
+            atomic_store_explicit(&task->careful, 0, memory_order_relaxed);
+    }
+}
+
 static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdict)
 {
     struct task_shared *task = &c->shared->tasks[i];
@@ -209,11 +238,11 @@ static void judge_death(struct coordinator *c, unsigned i, struct verdict *verdi
         }
         verdict->give_up |= reported_its_failure(task) && task->failure.code == WEIR_EFINAL;
         verdict->give_up |= may_be_the_record(task) && poison_examine(c, i, &verdict->why) != WEIR_OK;
-        task->careful = 1;
-    } else if (takeover_got_nowhere(task) || c->state->outside_deaths >= SUSPICIOUS_DEATHS) {
+        be_careful(task);
+    } else if (keeps_being_killed_there(task) || takeover_got_nowhere(task)) {
         /* Killed from outside each time that it has come so far: by the OOM killer, perhaps, for what a record makes it ask for. */
         verdict->give_up |= poison_examine(c, i, &verdict->why) != WEIR_OK;
-        task->careful = 1;
+        be_careful(task);
     }
 }
 

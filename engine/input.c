@@ -324,7 +324,10 @@ int source_turn(struct task *task, uint32_t records_max)
     head->wait_ms = 0;
     task->watching = poison_is_suspected(task);
     bool careful = atomic_load_explicit(&task->shared->careful, memory_order_relaxed) != 0;
+    poison_note_polling(task);
     int result = head->node->source->poll(head, careful ? 1 : records_max);
+    if (task->source_emitted == 0)
+        poison_forget(task);
     if (result > WEIR_END)
         result = error_set(&head->error, WEIR_EINVAL, "callback poll returned %d; it must return WEIR_OK, WEIR_IDLE, WEIR_END or a "
                                                       "negative code", result);

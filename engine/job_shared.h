@@ -77,8 +77,8 @@ struct snapshot_slot {
 
 /* What a task was doing when it died, so that a poison record can be named. T, relaxed stores; read after its death. */
 struct in_progress {
-    _Atomic uint32_t ring;  /* index in the plan + 1; IN_PROGRESS_SOURCE: its own source had emitted one; 0: no record was being processed */
-    _Atomic uint32_t count; /* records handed to the operator together */
+    _Atomic uint32_t ring;  /* index in the plan + 1; IN_PROGRESS_SOURCE: its own source; 0: no record was being processed */
+    _Atomic uint32_t count; /* records handed to the operator together; 0: not known, what the source emits */
     _Atomic uint64_t pos;   /* of the first record in the ring; of the source's: its number */
     uint32_t size_bytes;    /* of the first record */
     uint64_t hash;          /* the source's record: poison_hash(), and what there is room for of its bytes; all before `ring` */
@@ -154,6 +154,9 @@ struct task_shared {
     _Atomic uint64_t committed_seen; /* T: its sinks have committed up to this checkpoint */
     _Atomic uint32_t restored; /* T: its part of the checkpoint is loaded and whole; L clears it */
     _Atomic uint32_t careful; /* C: one record at a time, so that a poison record can be told apart */
+    uint32_t deaths_there;    /* C: from outside, since it was last seen to have died elsewhere */
+    uint64_t died_at;         /* C: the most records that it had committed when it died, all these times */
+    uint64_t careful_until;   /* C: so many records committed, and what it was careful about lies behind it */
     int32_t exit_status;      /* L, before DEAD: as from waitpid */
     struct in_progress in_progress;
     struct weir_error failure; /* T, before it exits with EXIT_TASK_FAILED */
@@ -163,6 +166,7 @@ struct task_shared {
     uint32_t fell_back;        /* T, before it exits: it was to take over and could not (failure says why): the whole job goes back */
     _Atomic uint32_t takeover_count;    /* T, once it has taken over: of this run of the command */
     _Atomic uint32_t takeover_attempts; /* whoever takes over: takeovers since this task last got on; T: to 0 */
+    _Atomic uint32_t deaths_in_hand;    /* whoever takes over: deaths with records in hand since this task last committed any; T: to 0 */
     _Atomic int64_t takeover_noticed_ns; /* whoever takes over, monotonic: when it noticed the death */
     /* Whose the task is: pid << 32 | incarnation << 1; moved by compare-and-swap only, by whoever takes it over (L, or the standby). Bit
      * 0: nobody's any more, the whole job goes back. A pid of 0: the launcher is about to fork the one. */

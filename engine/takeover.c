@@ -68,6 +68,7 @@ int takeover_reset(struct task_shared *shared, struct weir_error *err)
     atomic_store(&shared->leaving, 0);
     atomic_store(&shared->fault_signal, 0);
     atomic_store(&shared->takeover_attempts, 0);
+    atomic_store(&shared->deaths_in_hand, 0);
     shared->fell_back = 0;
     shared->distrusted = 0;
     shared->takeover.untold = 0;
@@ -86,7 +87,8 @@ static bool job_runs(const struct job_shared *shared, const struct task_shared *
 
 bool takeover_got_nowhere(const struct task_shared *task)
 {
-    return atomic_load_explicit(&task->takeover_attempts, memory_order_relaxed) >= TAKEOVERS_MAX;
+    return atomic_load_explicit(&task->takeover_attempts, memory_order_relaxed) >= TAKEOVERS_MAX ||
+           atomic_load_explicit(&task->deaths_in_hand, memory_order_relaxed) >= TAKEOVERS_MAX;
 }
 
 static bool is_killed_again_and_again(const struct job *job, unsigned task)
@@ -102,6 +104,8 @@ static void note_claim(struct task_shared *shared)
 {
     atomic_store_explicit(&shared->guarded, 0, memory_order_relaxed);
     atomic_fetch_add_explicit(&shared->takeover_attempts, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&shared->in_progress.ring, memory_order_relaxed) != 0)
+        atomic_fetch_add_explicit(&shared->deaths_in_hand, 1, memory_order_relaxed);
     atomic_store_explicit(&shared->takeover_noticed_ns, clock_monotonic_ns(), memory_order_relaxed);
 }
 

@@ -25,7 +25,8 @@ bool takeover_signal_is_own_fault(int signal_number);
 
 /* Whether all of the task's sinks can go on in another process. */
 bool takeover_is_possible(const struct job *job, unsigned task);
-/* Whether the last TAKEOVERS_MAX processes that took it over all died before they got on. */
+/* Whether the last TAKEOVERS_MAX processes that took it over all died before they got on, or as many with the next record in hand: that may
+ * come only after a while, in which they have nothing to do. */
 bool takeover_got_nowhere(const struct task_shared *task);
 
 /* Launcher, before it forks the tasks anew, when none of their processes lives: nobody's successor waits, the mutex is free. */

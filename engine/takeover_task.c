@@ -75,7 +75,7 @@ static _Noreturn void go_on(struct task *task, bool by_standby)
     task->proving = true;
     task->gulp_max = FIRST_RECORDS_MAX;
     doorbell_cancel(&shared->bell);
-    atomic_store_explicit(&shared->in_progress.ring, 0, memory_order_relaxed);
+    poison_forget(task);
     KILL_POINT(u1);
     if (take_over(task, &undone_bytes, &err) != WEIR_OK)
         fall_back(task, &err);

@@ -328,6 +328,13 @@ static void got_on(struct task *task)
     takeover_tell(task);
 }
 
+static void got_past_records(struct task *task)
+{
+    if (atomic_load_explicit(&task->shared->deaths_in_hand, memory_order_relaxed) != 0)
+        atomic_store_explicit(&task->shared->deaths_in_hand, 0, memory_order_relaxed);
+    got_on(task);
+}
+
 /* One that has taken over goes before all others until it has published its first records, or has nothing to do; but not for long. From then on it
  * is for the readers to go on, who may be waiting for this very processor: it goes behind them at once, not when its time slice ends. */
 static void let_others_in(struct task *task, bool at_once)
@@ -531,7 +538,7 @@ static void loop(struct task *task)
         if (task->runs_first)
             let_others_in(task, caught_up || with_records);
         if (with_records)
-            got_on(task);
+            got_past_records(task);
         barrier_release_cut(task);
         show_end(task);
         if (task->output_tight) {
@@ -619,6 +626,7 @@ _Noreturn void task_main(struct job *job, unsigned index)
     struct task *task = task_make(job, index, "");
     takeover_mark_own_faults(task->shared);
     set_phase(task, TASK_STARTING);
+    poison_forget(task); /* it is no record's fault if this one fails before it takes any */
     int64_t begun_ns = clock_monotonic_ns();
     struct weir_error err = {0};
     bool damaged = false;

@@ -358,6 +358,12 @@ uint64_t poison_hash(const void *data, size_t size_bytes);
 bool poison_is_suspected(const struct task *task);
 /* The record that the task's own source emits is what it does from now on. */
 void poison_note_emitted(struct task *task, const struct weir_record *record);
+/* The source may emit several from here on, nobody knows which. */
+static inline void poison_note_polling(struct task *task)
+{
+    atomic_store_explicit(&task->shared->in_progress.count, 0, memory_order_relaxed);
+    atomic_store_explicit(&task->shared->in_progress.ring, IN_PROGRESS_SOURCE, memory_order_relaxed);
+}
 /* From here on no record is to blame for what fails. */
 static inline void poison_forget(struct task *task)
 {

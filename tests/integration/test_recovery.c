@@ -187,6 +187,22 @@ Test(recovery, it_is_found_out_however_it_makes_its_operator_fail_and_wherever_t
         }
 }
 
+/* A source that waits before each record: there is time for a checkpoint, and to have nothing to do, before it comes again. */
+Test(recovery, it_is_found_out_though_checkpoints_are_completed_before_it_comes_again)
+{
+    static const char *const ways[] = {"kill", "kill --takeover off", "abort"};
+    for (unsigned plan = 0; plan < 2; plan++)
+        for (unsigned way = 0; way < 3; way++) {
+            cr_assert_eq(run_job(&s, "--set shape=fail --set count=12 --set at=10 --set step=1 --set delay=6 --checkpoint-interval 2ms %s "
+                                 "--set how=%s --set note=%s --restart-delay 1ms --on-poison dead-letter", chained_or_not[plan], ways[way],
+                                 note), 0, "%s %s: %s", chained_or_not[plan], ways[way], s.err);
+            assert_numbers(12, 10);
+            cr_assert_eq(event_count(&s, "poison_record"), 1, "and no other");
+            end();
+            begin();
+        }
+}
+
 Test(recovery, in_a_chain_with_its_source_it_fails_the_job_whether_it_is_emitted_by_itself_or_with_others)
 {
     for (unsigned together = 0; together < 2; together++) {

@@ -105,6 +105,18 @@ RING = [
         "back either way. The other side's look at it only matters where the finder hangs"),
 ]
 
+POISON = [
+    bug("poison.care_lifted_early", "engine/coordinator_recovery.c",
+        "        if (counter_get(&task->counters.records_in) >= task->careful_until)\n", "",
+        "a record that comes again only after a checkpoint kills for ever", "integration_test_recovery:recovery/it_is_found_out_though_*"),
+    bug("poison.idle_is_progress", "engine/takeover.c",
+        "    if (atomic_load_explicit(&shared->in_progress.ring, memory_order_relaxed) != 0)\n", "    if (false)\n",
+        "a record that comes again only after a while is taken over from for ever", "integration_test_recovery:recovery/it_is_found_out_though_*"),
+    bug("poison.checkpoint_is_progress", "engine/coordinator_recovery.c",
+        "    if (at > task->died_at || at + SAME_PLACE_RECORDS < task->died_at) {\n", "    if (true) {\n",
+        "the same, without takeover", "integration_test_recovery:recovery/it_is_found_out_though_*"),
+]
+
 SPANS = [
     bug("spans.poison_passed_on", "engine/input.c", "task->head_takes_spans && !poison_is_suspected(task)", "task->head_takes_spans",
         "a record that is known to kill is given to the operator again", "integration_test_recovery:recovery/it_is_found_out_*"),
@@ -844,5 +856,5 @@ BATCHES = [
         "test_plan:plan/a_keyed_operator_*"),
 ]
 
-MUTANTS = [*RING, *SPANS, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
+MUTANTS = [*RING, *POISON, *SPANS, *DOORBELL, *UNDO, *CHUNK, *CUT, *TABLE, *COMMIT, *BARRIER, *SNAPSHOT, *MANIFEST, *CHECKPOINT, *COORDINATOR, *SINKS,
            *SOURCES, *TAKEOVER, *HUGE, *CATALOGUE, *BATCHES]

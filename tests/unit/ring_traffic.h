@@ -17,6 +17,7 @@
 
 #define CAPACITY RING_BYTES_MIN
 #define DEADLINE_NS INT64_C(60000000000)
+#define PARK_NS (DEADLINE_NS / 6) /* the bounded wait of a side that nobody wakes */
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -81,6 +82,7 @@ struct traffic {
     uint64_t seed;
     uint32_t batch_max; /* frames between two publications */
     uint32_t size_max;
+    uint32_t park_every; /* after so many frames the producer waits until the consumer sleeps, or is about to; 0: it never does */
     struct bells *bells;
     struct ring_shared *mapping; /* both sides use this one; NULL: each its own, as processes do */
 };
@@ -105,7 +107,7 @@ static void wait_for_space(struct ring_producer *p, uint32_t size_bytes, struct 
     if (ring_refresh_tail(p, ring_frame_bytes(size_bytes)))
         doorbell_cancel(&bells->producer);
     else
-        doorbell_wait(&bells->producer, DEADLINE_NS / 6);
+        doorbell_wait(&bells->producer, PARK_NS);
 }
 
 static void wait_for_data(struct ring_consumer *c, struct bells *bells)
@@ -116,8 +118,19 @@ static void wait_for_data(struct ring_consumer *c, struct bells *bells)
         doorbell_cancel(&bells->consumer);
     else {
         atomic_fetch_add_explicit(&bells->parks, 1, memory_order_relaxed);
-        doorbell_wait(&bells->consumer, DEADLINE_NS / 6);
+        doorbell_wait(&bells->consumer, PARK_NS);
     }
+}
+
+/* False: it never does. */
+static bool await_park(const struct bells *bells, uint64_t parks_before, int64_t deadline_ns)
+{
+    while (atomic_load_explicit(&bells->parks, memory_order_relaxed) == parks_before) {
+        if (now_ns() > deadline_ns)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+    }
+    return true;
 }
 
 /* 0, or the line that went wrong: it runs in other threads and processes, which cannot assert. */
@@ -143,8 +156,11 @@ static int produce(const struct traffic *t)
                 return __LINE__;
         }
         if (--until_publication == 0) {
+            uint64_t parks = atomic_load_explicit(&t->bells->parks, memory_order_relaxed);
             ring_and_wake(ring_publish(&p), &t->bells->consumer);
             until_publication = 1 + next_random(&random) % t->batch_max;
+            if (t->park_every != 0 && n % t->park_every == 0 && !await_park(t->bells, parks, deadline_ns))
+                return __LINE__;
         }
     }
     ring_and_wake(ring_publish(&p), &t->bells->consumer);
